@@ -1,0 +1,23 @@
+# Each target sets up what it needs; tools/with_comfyui.py says where that goes.
+PYTHON ?= python3
+RUN = $(PYTHON) tools/with_comfyui.py
+
+.PHONY: demo test bench lint format
+
+demo:  ## two references in two regions: pictures in demo/
+	$(RUN) workflows/demo.py
+
+test:  ## every test, against a real ComfyUI
+	$(RUN) --dev -m pytest $(ARGS)
+
+bench:  ## what references cost: tables in tests/bench/results/
+	$(RUN) --dev tests/bench/bench.py $(ARGS)
+
+lint:  ## style, formatting, types
+	$(RUN) --dev -m ruff check .
+	$(RUN) --dev -m ruff format --check .
+	$(RUN) --dev -m pyright
+
+format:
+	$(RUN) --dev -m ruff format .
+	$(RUN) --dev -m ruff check --fix .

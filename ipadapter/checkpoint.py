@@ -1,0 +1,123 @@
+"""Reading an adapter file: from what a loader returns to tensors that can be trusted.
+
+Both published forms are accepted: flat keys (``image_proj.latents``, as in .safetensors) and nested
+dictionaries (``{"image_proj": {"latents": ...}}``, as in .bin).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .errors import IPAdapterError
+
+MAX_ELEMENTS = 2**28  # of one tensor: four times the largest published (a portrait projection)
+
+
+class Checkpoint(NamedTuple):
+    """The two halves of an IP-Adapter."""
+
+    image_proj: dict[str, Tensor]  # picture features -> image tokens
+    ip_adapter: dict[str, Tensor]  # image tokens -> keys and values, per layer
+
+    @property
+    def layer_numbers(self) -> list[int]:
+        """Numbers of the layers in the file's order: input, output, middle blocks."""
+        return sorted(int(key.split(".")[0]) for key in self.ip_adapter if _is_key(key))
+
+
+def read_checkpoint(content: object, file: str) -> Checkpoint:
+    """Check and normalise a loaded adapter file.
+
+    ``content`` is what was loaded, ``file`` the name to use in messages. Nothing is copied.
+    Raises IPAdapterError, naming the file, when it holds something else or is damaged.
+    """
+    if not isinstance(content, Mapping):
+        kind = type(content).__name__
+        raise IPAdapterError(f"{file} is not an IP-Adapter: it holds a {kind}, not named tensors")
+    halves = _halves(content)
+    if not halves["image_proj"] or not halves["ip_adapter"]:
+        raise IPAdapterError(f"{file} is not an IP-Adapter: {_what_is(content)}")
+    for half, tensors in halves.items():
+        for key, tensor in tensors.items():
+            _check_tensor(f"{half}.{key}", tensor, file)
+    checkpoint = Checkpoint(halves["image_proj"], halves["ip_adapter"])
+    _check_layers(checkpoint, file)
+    return checkpoint
+
+
+def _halves(content: Mapping[Any, Any]) -> dict[str, dict[str, Any]]:
+    halves: dict[str, dict[str, Any]] = {"image_proj": {}, "ip_adapter": {}}
+    for key, value in content.items():
+        half, _, rest = str(key).partition(".")
+        if half not in halves:
+            continue
+        if rest:
+            halves[half][rest] = value
+        elif isinstance(value, Mapping):
+            halves[half].update({str(k): v for k, v in value.items()})
+    return halves
+
+
+# What people pick by mistake: a pattern in the keys, and what to do instead.
+OTHER_FILES = {
+    r"^model\.diffusion_model\.": "it is a full checkpoint (load it with Load Checkpoint)",
+    r"lora_(up|down|A|B)\b|\.lora\.|^lora_": "it is a LoRA (load it with Load LoRA)",
+    r"^adapter_modules\b": "it is a Kolors adapter, which this version does not support",
+    r"ip_adapter_double_stream|^double_blocks\.": "it is a Flux adapter or model",
+    r"^(vision_model|visual)\.": "it is a CLIP vision model (load it with Load CLIP Vision)",
+    r"^(control_model|input_hint_block|controlnet_)": "it is a ControlNet",
+    r"^(down_blocks|up_blocks|input_blocks|output_blocks)\.": "it is a diffusion model",
+    r"^(first_stage_model|encoder|decoder)\.": "it is a VAE or an encoder",
+}
+
+
+def _what_is(content: Mapping[Any, Any]) -> str:
+    keys = [str(key) for key in content]
+    for pattern, what in OTHER_FILES.items():
+        if any(re.search(pattern, key) for key in keys):
+            return what
+    shown = ", ".join(keys[:3]) or "nothing"
+    return f"image_proj and ip_adapter were expected, it holds {shown}"
+
+
+def _check_tensor(key: str, tensor: object, file: str) -> None:
+    """Refuse what the loader lets through but would hurt later."""
+
+    def damaged(why: str) -> IPAdapterError:
+        return IPAdapterError(f"{file} is damaged: {key} {why}; download it again")
+
+    if not isinstance(tensor, Tensor):
+        raise damaged(f"is a {type(tensor).__name__}, not a tensor")
+    if tensor.layout is not torch.strided:
+        raise damaged(f"is {tensor.layout}")
+    if tensor.dtype not in (torch.float16, torch.bfloat16, torch.float32):
+        raise damaged(f"holds {str(tensor.dtype).removeprefix('torch.')} numbers")
+    if tensor.numel() > MAX_ELEMENTS or tensor.ndim > 3:
+        raise damaged(f"has the shape {tuple(tensor.shape)}")
+    if not tensor.is_contiguous():
+        raise damaged("is not stored in one piece")
+
+
+def _is_key(name: str) -> bool:
+    return re.fullmatch(r"\d+\.to_k_ip\.weight", name) is not None
+
+
+def _check_layers(checkpoint: Checkpoint, file: str) -> None:
+    """Every layer has a key and a value projection of one shape."""
+    numbers = checkpoint.layer_numbers
+    if not numbers:
+        raise IPAdapterError(f"{file} is not an IP-Adapter: no layer has a to_k_ip")
+    contexts: set[int] = set()
+    for number in numbers:
+        k = checkpoint.ip_adapter[f"{number}.to_k_ip.weight"]
+        v = checkpoint.ip_adapter.get(f"{number}.to_v_ip.weight")
+        if v is None or k.ndim != 2 or k.shape != v.shape:
+            raise IPAdapterError(f"{file} is damaged: layer {number} has no matching key and value")
+        contexts.add(k.shape[1])
+    if len(contexts) > 1:
+        raise IPAdapterError(f"{file} is damaged: its layers read tokens of widths {contexts}")

@@ -1,0 +1,28 @@
+"""What ComfyUI loads: every node of the pack."""
+
+import os
+
+import folder_paths
+import nodes as comfyui_nodes
+from comfy_api.latest import ComfyExtension, io
+
+from . import apply, load, masks, preview
+
+
+class IPAdapterRegions(ComfyExtension):
+    async def on_load(self) -> None:
+        register_model_folder("ipadapter")
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        """Our nodes, less those whose id another installed pack already owns."""
+        ours = [*load.NODES, *apply.NODES, *masks.NODES, *preview.NODES]
+        taken = comfyui_nodes.NODE_CLASS_MAPPINGS
+        return [node for node in ours if node.GET_SCHEMA().node_id not in taken]
+
+
+def register_model_folder(name: str) -> None:
+    """Add models/<name>, keeping the folders that a config file or another pack has added."""
+    folder_paths.add_model_folder_path(name, os.path.join(folder_paths.models_dir, name))
+    paths, extensions = folder_paths.folder_names_and_paths[name]
+    if not extensions:
+        folder_paths.folder_names_and_paths[name] = (paths, folder_paths.supported_pt_extensions)

@@ -1,0 +1,46 @@
+"""Remembering what the image encoder said of the last pictures."""
+
+from __future__ import annotations
+
+import hashlib
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+
+class FeatureMemo:
+    """Features of the last pictures, by their pixels and the encoder.
+
+    Lives with the adapter's value, so that sweeping a weight, a mask or a prompt encodes nothing.
+    """
+
+    size = 16
+
+    def __init__(self) -> None:
+        self._pictures: OrderedDict[tuple[weakref.ref[Any], str], Tensor] = OrderedDict()
+        self._no_picture: weakref.WeakKeyDictionary[Any, Tensor] = weakref.WeakKeyDictionary()
+
+    def picture(self, encoder: Any, picture: Tensor, encode: Callable[[Tensor], Tensor]) -> Tensor:
+        """The features of one picture [H, W, channels], encoded only if they are not known."""
+        key = (weakref.ref(encoder), fingerprint(picture))
+        if key not in self._pictures:
+            self._pictures[key] = encode(picture)
+        self._pictures.move_to_end(key)
+        while len(self._pictures) > self.size:
+            self._pictures.popitem(last=False)
+        return self._pictures[key]
+
+    def no_picture(self, encoder: Any, encode: Callable[[], Tensor]) -> Tensor:
+        """The features of "no picture": one per encoder, kept beside the pictures."""
+        if encoder not in self._no_picture:
+            self._no_picture[encoder] = encode()
+        return self._no_picture[encoder]
+
+
+def fingerprint(picture: Tensor) -> str:
+    """A digest of shape and pixels."""
+    pixels = picture.detach().cpu().contiguous().float().numpy()
+    return hashlib.blake2b(pixels.tobytes(), person=repr(pixels.shape).encode()[:16]).hexdigest()

@@ -1,0 +1,216 @@
+"""Putting references into a model: finding its layers and replacing their cross-attention.
+
+Patches are values. Adding a region builds new ones on a clone; nothing that another branch of the
+graph may hold is ever written to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import comfy.model_management
+import torch
+from comfy.ldm.modules.attention import SpatialTransformer, optimized_attention
+from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+from torch import Tensor
+
+from ..ipadapter.attention import MAX_FUSED_TOKENS, add_references
+from ..ipadapter.base_models import Layer, base_model_name
+from ..ipadapter.errors import IPAdapterError
+from ..ipadapter.reference import Region
+from ..weight_types.attention import WEIGHT_TYPES
+from .load import LoadedAdapter
+from .run import KEY, CallInputs, wrappers
+
+
+class Slot(NamedTuple):
+    """One patch of ours: a layer, and which of our patches there (see ``add_region``)."""
+
+    layer: Layer
+    depth: int
+
+
+class RegionKV(NamedTuple):
+    """Keys and values of a region in one layer, weight folded in, on the CPU.
+
+    Index 0 of the first dimension is the negative's, 1 the positive's; ``images`` is 1 unless
+    picture i goes to latent i. With few tokens k is [2, images, heads, dim, tokens], with the scale
+    1 / sqrt(dim) folded in, and v [2, images, heads, tokens, dim]; with many, both are
+    [2, images, tokens, heads * dim].
+    """
+
+    region: Region
+    k: Tensor
+    v: Tensor
+
+    @property
+    def fused(self) -> bool:
+        return self.k.ndim == 5
+
+    @property
+    def tokens(self) -> int:
+        return self.v.shape[-2]
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionPatch:
+    """Replaces a cross-attention: text first, by whatever was there before, then the references."""
+
+    slot: Slot
+    regions: tuple[RegionKV, ...]
+    inner: Any  # the replacement found at this layer, or None
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> Tensor:
+        """q [batch, queries, heads * dim], k and v [batch, text tokens, heads * dim] -> like q"""
+        heads = extra_options["n_heads"]
+
+        def attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+            precision = extra_options["attn_precision"]
+            return optimized_attention(
+                q, k, v, heads, attn_precision=precision, transformer_options=extra_options
+            )
+
+        if self.inner is None:
+            out = attention(q, k, v, heads)
+        else:
+            out = self.inner(q, k, v, extra_options)
+
+        inputs: CallInputs | None = extra_options.get(KEY)
+        batch, _, *grid = extra_options["activations_shape"]
+        if inputs is None or len(grid) != 2 or q.shape[:2] != (batch, grid[0] * grid[1]):
+            return out  # a video model's attention over time comes by here too
+        for lane, rows in inputs.rows.get(self.slot, ()):
+            mask = inputs.mask(lane, grid[0], grid[1])
+            out = add_references(out, q, rows, mask, heads, attention)
+        return out
+
+    def __copy__(self) -> AttentionPatch:
+        return self
+
+    def __deepcopy__(self, memo: object) -> AttentionPatch:
+        return self
+
+
+Patches = Mapping[Slot, AttentionPatch]
+NO_PATCHES: Patches = MappingProxyType({})
+
+
+def add_region(model: Any, loaded: LoadedAdapter, region: Region) -> Any:
+    """A clone of the model in which the region acts too.
+
+    Where our own patch is the last one set at a layer, a new one with one region more takes its
+    place. Where another pack's lies over it, or was there first, that is called as inner, by a patch
+    of ours one deeper.
+    """
+    layers = find_layers(model)
+    check_fit(loaded, layers)
+    model = model.clone()
+    patches = dict(model.attachments.get(KEY, NO_PATCHES))
+    dtype = model.model.get_dtype_inference()
+    keys_and_values = project_region(loaded, region, layers, dtype)
+    for layer, entry in zip(layers, keys_and_values, strict=True):
+        found = replacement_at(model, layer)
+        if isinstance(found, AttentionPatch):
+            patch = replace(found, regions=(*found.regions, entry))
+        else:
+            depth = sum(slot.layer == layer for slot in patches)
+            patch = AttentionPatch(Slot(layer, depth), (entry,), found)
+        patches[patch.slot] = patch
+        model.set_model_attn2_replace(patch, *layer)
+    model.set_attachments(KEY, MappingProxyType(patches))
+    for kind, wrapper in wrappers(model.attachments[KEY]).items():
+        model.remove_wrappers_with_key(kind, KEY)
+        model.add_wrapper_with_key(kind, KEY, wrapper)
+    return model
+
+
+class LayerShape(NamedTuple):
+    heads: int
+    width: int  # heads * dim
+    context: int  # width of the text tokens
+
+
+def find_layers(model: Any) -> dict[Layer, LayerShape]:
+    """Every cross-attention of the model, in the order of adapter files."""
+    unet = model.get_model_object("diffusion_model")
+    unet = getattr(unet, "_orig_mod", unet)  # compiled as a whole
+    if not isinstance(unet, UNetModel):
+        raise IPAdapterError(
+            f"model: {type(unet).__name__} has no UNet cross-attention, which IP-Adapters for "
+            "SD1.5 and SDXL need; connect an SD1.5 or SDXL checkpoint"
+        )
+    blocks = [
+        *(("input", number, block) for number, block in enumerate(unet.input_blocks)),
+        *(("output", number, block) for number, block in enumerate(unet.output_blocks)),
+        *(("middle", number, block) for number, block in enumerate([unet.middle_block])),
+    ]
+    layers = {
+        Layer(name, number, index): LayerShape(heads, width, context)
+        for name, number, block in blocks
+        for index, (heads, width, context) in enumerate(_cross_attentions(block))
+        if heads
+    }
+    if not layers:
+        raise IPAdapterError("model: this UNet has no cross-attention for an IP-Adapter to join")
+    return layers
+
+
+def _cross_attentions(block: Any) -> Iterator[tuple[int, int, int]]:
+    for module in block.modules() if block is not None else ():
+        if isinstance(module, SpatialTransformer):
+            for transformer in module.transformer_blocks:
+                if transformer.attn2 is None:
+                    yield 0, 0, 0
+                else:
+                    linear = transformer.attn2.to_k
+                    yield transformer.n_heads, linear.out_features, linear.in_features
+
+
+def check_fit(loaded: LoadedAdapter, layers: Mapping[Layer, LayerShape]) -> None:
+    adapter = loaded.adapter
+    widths, context = [s.width for s in layers.values()], next(iter(layers.values())).context
+    if (adapter.widths, adapter.context) == (widths, context):
+        return
+    made_for = base_model_name(len(adapter.widths), adapter.context)
+    model = base_model_name(len(layers), context)
+    raise IPAdapterError(
+        f"{loaded.file} is for another base model: the adapter{_named(made_for)} has "
+        f"{len(adapter.widths)} layers reading width {adapter.context}, the model{_named(model)} "
+        f"has {len(layers)} reading width {context}; choose an adapter for "
+        f"{model or 'this model'}, or another checkpoint"
+    )
+
+
+def _named(name: str | None) -> str:
+    return f" ({name})" if name else ""
+
+
+def project_region(
+    loaded: LoadedAdapter, region: Region, layers: Mapping[Layer, LayerShape], dtype: torch.dtype
+) -> Iterator[RegionKV]:
+    """The region's keys and values in each layer: projected in float32, kept in ``dtype``."""
+    device = comfy.model_management.get_torch_device()
+    reference = region.reference
+    weigh = WEIGHT_TYPES[region.weight_type]
+    images = len(reference.positive)
+    # [2 * images, tokens, context]: the negative's, then the positive's
+    tokens = torch.cat([reference.negative, reference.positive]).to(device)
+    projected = loaded.load().keys_and_values(tokens)
+    for shape, (k, v) in zip(layers.values(), projected, strict=True):
+        k, v = weigh(k, v, region.weight)
+        # Unless picture i goes to latent i, all pictures' tokens stand side by side.
+        k, v = (x.reshape(2, images if region.unfold_batch else 1, -1, shape.width) for x in (k, v))
+        if k.shape[2] <= MAX_FUSED_TOKENS:
+            k, v = (x.unflatten(-1, (shape.heads, -1)).transpose(2, 3) for x in (k, v))
+            k = k.transpose(-1, -2) * (shape.width // shape.heads) ** -0.5
+        yield RegionKV(region, *(x.to("cpu", dtype).contiguous() for x in (k, v)))
+
+
+def replacement_at(model: Any, layer: Layer) -> Any:
+    """What replaces a layer's cross-attention now: set for the layer, or for its whole block."""
+    options = model.model_options["transformer_options"]
+    replaced = options.get("patches_replace", {}).get("attn2", {})
+    return replaced.get(tuple(layer), replaced.get((layer.block, layer.number)))

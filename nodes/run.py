@@ -1,0 +1,287 @@
+"""What one sampling run works out, and the three places where it looks in.
+
+A run starts in OUTER_SAMPLE. Each step's CALC_COND_BATCH notes which conditionings are positive and
+which rectangle each covers; each UNet call's APPLY_MODEL hands the layers their keys, values and
+masks, ready to multiply. Only this file and patching.py read ``transformer_options``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from comfy.patcher_extension import WrappersMP
+from torch import Tensor
+
+from ..ipadapter.attention import Rows
+from ..ipadapter.reference import Region
+from ..masks.grid import pyramid
+from ..masks.layout import Area, crop_to_grid, per_latent, same_shape
+from .notices import say
+from .roles import Chunk, chunks_of_call, resolve
+
+if TYPE_CHECKING:
+    from .patching import Patches, RegionKV, Slot
+
+KEY = "ipadapter_regions"
+RUN_KEY = "ipadapter_regions_run"
+CHUNKS_KEY = "ipadapter_regions_chunks"
+
+Lane = tuple[Region, ...]  # references of one token count, which share a pass
+LEVELS = 4  # of a UNet: their masks are made before the layers run
+
+
+def wrappers(patches: Patches) -> dict[str, Callable[..., Any]]:
+    """The three wrappers of a model with these patches."""
+
+    def outer_sample(executor: Any, noise: Tensor, *args: Any, **kwargs: Any) -> Any:
+        guider = executor.class_obj
+        run = Run(patches, guider)
+        run.tell(noise)
+        guider.model_options["transformer_options"][RUN_KEY] = run  # this run's own copy
+        return executor(noise, *args, **kwargs)
+
+    def calc_cond_batch(
+        executor: Any, model: Any, conds: Any, x_in: Tensor, timestep: Any, model_options: Any
+    ) -> Any:
+        options = model_options.get("transformer_options", {})
+        run: Run | None = options.get(RUN_KEY)
+        if run is not None:
+            canvas = (x_in.shape[-2], x_in.shape[-1])
+            chunks = resolve(conds, run.guider.conds, canvas)
+            options = {**options, CHUNKS_KEY: (canvas, chunks)}
+            model_options = {**model_options, "transformer_options": options}
+        return executor(model, conds, x_in, timestep, model_options)
+
+    def apply_model(
+        executor: Any,
+        x: Tensor,
+        t: Tensor,
+        c_concat: Any = None,
+        c_crossattn: Any = None,
+        control: Any = None,
+        transformer_options: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        options = transformer_options or {}
+        run: Run | None = options.get(RUN_KEY)
+        if run is not None:
+            inputs = run.inputs(x, t, options, executor.class_obj.get_dtype_inference())
+            options = {**options, KEY: inputs}
+            # torch.compile guards on the names of a UNet's arguments, not on these options.
+            kwargs[f"{KEY}_{inputs.structure}"] = True
+        return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
+
+    return {
+        WrappersMP.OUTER_SAMPLE: outer_sample,
+        WrappersMP.CALC_COND_BATCH: calc_cond_batch,
+        WrappersMP.APPLY_MODEL: apply_model,
+    }
+
+
+class Call(NamedTuple):
+    """What tells one UNet call of a run from another."""
+
+    chunks: tuple[Chunk, ...]  # conditionings that share this call
+    latents: int  # per chunk
+    canvas: tuple[int, int]  # of the whole latent, in cells
+    grid: tuple[int, int]  # of what the UNet is given: the canvas, or an area of it
+    window: tuple[int, ...] | None  # which frames the latents are
+    device: torch.device
+    dtype: torch.dtype
+
+
+class CallInputs:
+    """What the layers of one UNet call read: tensors, and how to find them."""
+
+    def __init__(self, run: Run, call: Call, gates: tuple[bool, ...]):
+        self.rows = run.rows(call)
+        self.structure = run.structure(call)
+        self.call = call
+        self._run, self._gates = run, gates
+        self._masks = run.masks(call, gates)
+
+    def mask(self, lane: int, height: int, width: int) -> Tensor | None:
+        """The mask of a lane on a layer's grid, [rows, 1, queries, references, 1]."""
+        masks = self._masks.get((height, width))
+        if masks is None:  # a grid that only the layer knows: deep shrink and its like
+            masks = self._run.masks_at((height, width), self.call, self._gates)
+        return masks[lane]
+
+
+class Run:
+    """One sampling run: what is worked out once, and kept until its end."""
+
+    def __init__(self, patches: Patches, guider: Any):
+        self.guider = guider
+        self._patches = patches
+        self._lanes: dict[Lane, int] = {}
+        self._lanes_of: dict[Slot, list[tuple[int, list[RegionKV]]]] = {
+            slot: [(self._lane(group), group) for group in group_by_tokens(patch.regions)]
+            for slot, patch in patches.items()
+        }
+        self._regions = list(dict.fromkeys(region for lane in self._lanes for region in lane))
+        self._ranges = {r: self._sigmas(r) for r in self._regions if r.has_range}
+        self._rows: dict[Any, dict[Slot, list[tuple[int, Rows]]]] = {}
+        self._reduced: dict[Any, Tensor] = {}
+        self._masks: dict[Any, dict[tuple[int, int], list[Tensor | None]]] = {}
+
+    def _lane(self, group: Sequence[RegionKV]) -> int:
+        return self._lanes.setdefault(tuple(kv.region for kv in group), len(self._lanes))
+
+    def _sigmas(self, region: Region) -> tuple[float, float]:
+        sampling = self.guider.model_patcher.get_model_object("model_sampling")
+        ends = (region.start_at, region.end_at)
+        start, end = (float(sampling.percent_to_sigma(at)) for at in ends)
+        return start, end
+
+    def tell(self, noise: Tensor) -> None:
+        """Say what only now is known not to fit: mask shapes and numbers of pictures."""
+        latents, (height, width) = noise.shape[0], noise.shape[-2:]
+        scale = self.guider.model_patcher.model.latent_format.spacial_downscale_ratio
+        notes: dict[str, None] = {}  # in order, each once
+        for region in self._regions:
+            if region.mask is not None and not same_shape(region.mask.shape[-2:], (height, width)):
+                mask = f"{region.mask.shape[-1]} x {region.mask.shape[-2]}"
+                picture = f"{width * scale} x {height * scale}"
+                notes[f"attn_mask is {mask}, the picture {picture}: the mask is stretched"] = None
+            images = len(region.reference.positive)
+            if region.unfold_batch and images > latents:
+                notes[f"{images} pictures for {latents} latents: the last are not used"] = None
+        for note in notes:
+            say(note)
+
+    def inputs(
+        self, x: Tensor, t: Tensor, options: Mapping[str, Any], dtype: torch.dtype
+    ) -> CallInputs:
+        """What the layers need for a UNet call on x [chunks * latents, channels, H, W]."""
+        grid = (x.shape[-2], x.shape[-1])
+        canvas, known = options.get(CHUNKS_KEY, (grid, {}))
+        chunks = chunks_of_call(options, known)
+        latents = x.shape[0] // len(chunks)
+        window = frames(options.get("context_window"), latents)
+        call = Call(chunks, latents, canvas, grid, window, x.device, dtype)
+        gates: tuple[bool, ...] = ()
+        if self._ranges:
+            sigma = float(t.flatten()[0])  # the one read of a tensor per call
+            gates = tuple(end <= sigma <= start for start, end in self._ranges.values())
+        return CallInputs(self, call, gates)
+
+    def rows(self, call: Call) -> dict[Slot, list[tuple[int, Rows]]]:
+        """Keys and values of every slot, laid out for the chunks of a call."""
+        roles = tuple(chunk.positive for chunk in call.chunks)
+        latents = call.latents if self._any_per_latent(call) else 1
+        key = (roles, latents, call.window, call.device, call.dtype)
+        if key not in self._rows:
+            self._rows[key] = {
+                slot: [(lane, lay_out(group, call)) for lane, group in lanes]
+                for slot, lanes in self._lanes_of.items()
+            }
+        return self._rows[key]
+
+    def _any_per_latent(self, call: Call) -> bool:
+        return any(per_latent_lane(lane, call) for lane in self._lanes)
+
+    def structure(self, call: Call) -> str:
+        """A name for everything about a call that is not the contents of a tensor."""
+        masked = [self._masked(lane) for lane in self._lanes]
+        rows = [(slot, [(n, r.k.shape) for n, r in rows]) for slot, rows in self.rows(call).items()]
+        return hashlib.blake2s(repr((masked, rows)).encode(), digest_size=8).hexdigest()
+
+    def _masked(self, lane: Lane) -> bool:
+        return any(region.mask is not None or region in self._ranges for region in lane)
+
+    def masks(
+        self, call: Call, gates: tuple[bool, ...]
+    ) -> dict[tuple[int, int], list[Tensor | None]]:
+        """Masks of every lane for each of the UNet's grids."""
+        key = (call, gates)
+        if key not in self._masks:
+            self._masks[key] = {
+                grid: self.masks_at(grid, call, gates) for grid in pyramid(*call.grid)[:LEVELS]
+            }
+        return self._masks[key]
+
+    def masks_at(
+        self, grid: tuple[int, int], call: Call, gates: tuple[bool, ...]
+    ) -> list[Tensor | None]:
+        return [
+            self._lane_mask(lane, grid, call, gates) if self._masked(lane) else None
+            for lane in self._lanes
+        ]
+
+    def _lane_mask(
+        self, lane: Lane, grid: tuple[int, int], call: Call, gates: tuple[bool, ...]
+    ) -> Tensor:
+        """[rows or 1, 1, queries, references, 1], where queries may span several latents."""
+        areas = [chunk.area for chunk in call.chunks]
+        split = per_latent_lane(lane, call)
+        if len(set(areas)) == 1 and not split:
+            areas = areas[:1]  # the same for every chunk
+        closed = {r for r, is_open in zip(self._ranges, gates, strict=False) if not is_open}
+        per_area = {
+            area: torch.stack(
+                [self._region_mask(r, grid, call, area) * (r not in closed) for r in lane], -1
+            )
+            for area in dict.fromkeys(areas)
+        }
+        mask = torch.stack([per_area[area] for area in areas])  # [chunks, latents, cells, refs]
+        mask = mask.flatten(0, 1) if split else mask.flatten(1, 2)
+        return mask[:, None, :, :, None].to(call.device, call.dtype)
+
+    def _region_mask(
+        self, region: Region, grid: tuple[int, int], call: Call, area: Area | None
+    ) -> Tensor:
+        """[latents, cells]"""
+        if region.mask is None:
+            return torch.ones(call.latents, grid[0] * grid[1])
+        key = (region, grid, call.canvas, area)
+        if key not in self._reduced:
+            self._reduced[key] = crop_to_grid(region.mask, call.canvas, area, grid).flatten(1)
+        return per_latent(self._reduced[key], call.latents, call.window)
+
+
+def group_by_tokens(regions: Sequence[RegionKV]) -> list[list[RegionKV]]:
+    """Regions that can share a pass: those of few tokens by their number, each other alone."""
+    groups: dict[Any, list[RegionKV]] = {}
+    for number, kv in enumerate(regions):
+        groups.setdefault((kv.fused, kv.tokens if kv.fused else number), []).append(kv)
+    return list(groups.values())
+
+
+def per_latent_lane(lane: Lane, call: Call) -> bool:
+    """Whether a lane's latents need keys and values of their own."""
+    return call.latents > 1 and any(
+        region.unfold_batch and len(region.reference.positive) > 1 for region in lane
+    )
+
+
+def lay_out(group: Sequence[RegionKV], call: Call) -> Rows:
+    """Keys and values of a group for a call: references side by side, a row per share."""
+    split = per_latent_lane(tuple(kv.region for kv in group), call)
+
+    def share(x: Tensor, positive: bool) -> Tensor:
+        x = x[int(positive)]
+        if len(x) > 1:
+            return per_latent(x, call.latents, call.window)
+        return x.expand(call.latents if split else 1, *x.shape[1:])
+
+    def side_by_side(tensors: Sequence[Tensor], positive: bool, dim: int) -> Tensor:
+        return torch.cat([share(x, positive) for x in tensors], dim)
+
+    fused = group[0].fused
+    k, v = (
+        torch.cat([side_by_side(tensors, chunk.positive, dim) for chunk in call.chunks])
+        for tensors, dim in (([kv.k for kv in group], -1 if fused else -2), ([kv.v for kv in group], -2))
+    )
+    return Rows(k.to(call.device, call.dtype), v.to(call.device, call.dtype), len(group))
+
+
+def frames(window: Any, latents: int) -> tuple[int, ...] | None:
+    """The frames that the latents of a context window are; None outside of one."""
+    if window is None or getattr(window, "dim", 0) != 0:
+        return None
+    index = window.get_tensor(torch.arange(window.total_frames), dim=0).tolist()
+    return tuple(index) if len(index) == latents else None

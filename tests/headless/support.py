@@ -1,0 +1,51 @@
+"""What tests of the sampling path share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from ipadapter_pack.nodes.apply import ApplyIPAdapter
+from ipadapter_pack.nodes.load import LoadedAdapter
+from ipadapter_pack.tests import tiny
+from torch import Tensor
+
+ENCODER = tiny.clip_vision()
+
+
+def adapter(layout: str = "SD1.5", kind: str = "base", seed: int = 0) -> LoadedAdapter:
+    return LoadedAdapter(
+        tiny.adapter_file(tiny.widths(tiny.shared_model(layout)), kind, seed), "tiny.safetensors"
+    )
+
+
+def apply(model: Any, loaded: Any, image: Tensor | int = 0, **inputs: Any) -> Any:
+    """The Apply node, called as ComfyUI calls it."""
+    picture = tiny.picture(image) if isinstance(image, int) else image
+    inputs = {"clip_vision": ENCODER, **inputs}
+    return ApplyIPAdapter.execute(ipadapter=loaded, image=picture, model=model, **inputs)[0]
+
+
+def left_half(height: int = 64, width: int = 64) -> Tensor:
+    mask = torch.zeros(1, height, width)
+    mask[..., : width // 2] = 1
+    return mask
+
+
+class Layers:
+    """Records what each layer's patch is given and returns, by wrapping it as a pack would."""
+
+    def __init__(self, model: Any):
+        self.calls: list[tuple[Any, dict[str, Any], Tensor, Tensor]] = []
+        replaced = model.model_options["transformer_options"]["patches_replace"]["attn2"]
+        for key, patch in replaced.items():
+            model.set_model_attn2_replace(self._recording(key, patch), *key)
+
+    def _recording(self, key: Any, patch: Any) -> Any:
+        def replacement(q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> Tensor:
+            out = patch(q, k, v, extra_options)
+            bare = {name: o for name, o in extra_options.items() if name != "ipadapter_regions"}
+            self.calls.append((key, extra_options, out, patch(q, k, v, bare)))
+            return out
+
+        return replacement

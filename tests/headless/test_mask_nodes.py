@@ -1,0 +1,266 @@
+"""The mask nodes inside a real ComfyUI: against core's own where they agree, and their errors."""
+
+import logging
+from pathlib import Path
+
+import folder_paths
+import numpy as np
+import pytest
+import torch
+from comfy_execution.utils import CurrentNodeContext
+from comfy_extras import nodes_mask as core
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ipadapter_pack.ipadapter.errors import IPAdapterError
+from ipadapter_pack.nodes import masks, preview
+from ipadapter_pack.nodes.checks import check_image, check_mask
+from PIL import Image
+from server import PromptServer
+
+NODES = [*masks.NODES, *preview.NODES]
+WIDGETS = {
+    "IPAdapterSolidMask": ["value", "width", "height"],
+    "IPAdapterFeatherMask": ["mask", "left", "top", "right", "bottom"],
+    "IPAdapterMaskComposite": ["destination", "source", "x", "y", "operation"],
+    "IPAdapterMaskFromColor": ["image", "color", "tolerance"],
+    "IPAdapterPreviewMask": ["mask"],
+}
+DOCS = Path(masks.__file__).parent / "web" / "docs"
+
+
+def result(node, **inputs):
+    return node.execute(**inputs).args[0]
+
+
+# Names and words that saved graphs and users depend on
+
+
+def test_ids_and_widget_order():
+    schemas = [node.GET_SCHEMA() for node in NODES]
+    assert {s.node_id: [i.id for i in s.inputs] for s in schemas} == WIDGETS
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_everything_is_described(node):
+    schema = node.GET_SCHEMA()
+    assert schema.category == "IPAdapter Regions"
+    assert schema.display_name.endswith(" (IPAdapter)")
+    assert schema.description
+    assert schema.search_aliases
+    for socket in [*schema.inputs, *schema.outputs]:
+        assert socket.tooltip
+    assert (DOCS / f"{schema.node_id}.md").read_text().startswith(f"# {schema.display_name}\n")
+
+
+def test_defaults_and_ranges():
+    inputs = {
+        (node.GET_SCHEMA().node_id, i.id): i for node in NODES for i in node.GET_SCHEMA().inputs
+    }
+    solid = inputs["IPAdapterSolidMask", "value"]
+    assert (solid.default, solid.min, solid.max, solid.step) == (1.0, 0.0, 1.0, 0.01)
+    for size in ("width", "height"):
+        widget = inputs["IPAdapterSolidMask", size]
+        assert (widget.default, widget.min, widget.max, widget.step) == (512, 1, 16384, 1)
+    for side in ("left", "top", "right", "bottom"):
+        widget = inputs["IPAdapterFeatherMask", side]
+        assert (widget.default, widget.min, widget.max) == (0, 0, 16384)
+    for axis in ("x", "y"):
+        widget = inputs["IPAdapterMaskComposite", axis]
+        assert (widget.default, widget.min, widget.max) == (0, -16384, 16384)
+    operation = inputs["IPAdapterMaskComposite", "operation"]
+    assert operation.default == "add"
+    assert operation.options == [*core_operations(), "max", "min"]
+    assert inputs["IPAdapterMaskFromColor", "color"].default == "#FF0000"
+    tolerance = inputs["IPAdapterMaskFromColor", "tolerance"]
+    assert (tolerance.default, tolerance.min, tolerance.max) == (16, 0, 255)
+
+
+def core_operations() -> list[str]:
+    return core.MaskComposite.GET_SCHEMA().inputs[-1].options
+
+
+# The same as core's nodes wherever both have an answer
+
+
+def test_solid_is_cores():
+    sizes = {"value": 0.3, "width": 7, "height": 4}
+    assert torch.equal(result(masks.SolidMask, **sizes), result(core.SolidMask, **sizes))
+
+
+@pytest.mark.parametrize("side", ["left", "top", "right", "bottom"])
+@pytest.mark.parametrize("length", [0, 1, 3, 6, 50])
+def test_feather_of_one_side_is_cores(side, length):
+    inputs = {"mask": torch.rand(2, 6, 9), "left": 0, "top": 0, "right": 0, "bottom": 0}
+    inputs[side] = length
+    assert torch.equal(result(masks.FeatherMask, **inputs), result(core.FeatherMask, **inputs))
+
+
+@settings(deadline=None)
+@given(
+    x=st.integers(0, 6),
+    y=st.integers(0, 4),
+    height=st.integers(1, 8),
+    width=st.integers(1, 8),
+    batch=st.integers(1, 3),
+    seed=st.integers(0, 1000),
+)
+@pytest.mark.parametrize("operation", core_operations())
+def test_composite_inside_the_canvas_is_cores(operation, x, y, height, width, batch, seed):
+    random = torch.Generator().manual_seed(seed)
+    inputs = {
+        "destination": torch.rand(batch, 5, 7, generator=random),
+        "source": torch.rand(batch, height, width, generator=random),
+        "x": x,
+        "y": y,
+        "operation": operation,
+    }
+    assert torch.equal(result(masks.MaskComposite, **inputs), result(core.MaskComposite, **inputs))
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_exact_color_is_cores(channels):
+    levels = torch.tensor([[255, 0, 0], [254, 0, 0], [0, 0, 255], [255, 8, 0], [255, 0, 0]])
+    image = torch.ones(1, 1, 5, channels)
+    image[..., :3] = levels / 255
+    ours = result(masks.MaskFromColor, image=image, color="16711680", tolerance=0)
+    theirs = result(core.ImageColorToMask, image=image, color=16711680)
+    assert torch.equal((ours == 1).float(), theirs)
+
+
+# What comes in
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.bool])
+def test_masks_of_any_type_come_out_as_float(dtype):
+    mask = torch.tensor([[[0.0, 1.0], [1.0, 0.0]]])
+    other = mask.to(dtype)
+    assert torch.equal(check_mask(other, "mask"), mask)
+    assert torch.equal(check_mask(other[0], "mask"), mask)
+    sides = {"left": 1, "top": 2, "right": 0, "bottom": 0}
+    expected = result(masks.FeatherMask, mask=mask, **sides)
+    assert torch.equal(result(masks.FeatherMask, mask=other, **sides), expected)
+
+
+PLACES = {"x": 0, "y": 0, "operation": "add"}
+SIDES = {"left": 0, "top": 0, "right": 0, "bottom": 0}
+TAKE_MASKS = [
+    (masks.FeatherMask, "mask", SIDES),
+    (masks.MaskComposite, "destination", {"source": torch.ones(1, 4, 4), **PLACES}),
+    (masks.MaskComposite, "source", {"destination": torch.ones(1, 4, 4), **PLACES}),
+    (preview.PreviewMask, "mask", {}),
+]
+
+
+@pytest.mark.parametrize(("node", "name", "others"), TAKE_MASKS)
+@pytest.mark.parametrize(
+    ("mask", "problem"),
+    [
+        (torch.tensor([[[1.0, float("nan")]]]), "contains NaN (not a number)"),
+        (torch.tensor([[[1.0, float("-inf")]]]), "contains infinity"),
+        (torch.ones(0, 4, 4), "is an empty batch: connect at least one mask"),
+        (torch.ones(1, 4, 0), "has no pixels (width 0, height 4)"),
+        (torch.ones(1, 4, 4, 3), "has the shape [1, 4, 4, 3]"),
+    ],
+)
+def test_unusable_mask_is_refused_in_one_line(node, name, others, mask, problem):
+    with pytest.raises(IPAdapterError) as caught:
+        node.execute(**{name: mask}, **others)
+    assert str(caught.value).startswith(f"{name} {problem}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("image", "problem"),
+    [
+        (torch.full((1, 2, 2, 3), float("nan")), "contains NaN (not a number)"),
+        (torch.full((1, 2, 2, 3), float("inf")), "contains infinity"),
+        (torch.ones(0, 2, 2, 3), "is an empty batch: connect at least one picture"),
+        (torch.ones(1, 0, 2, 3), "has no pixels (width 2, height 0)"),
+        (torch.ones(2, 2, 3), "has the shape [2, 2, 3]"),
+        (torch.ones(1, 2, 2, 16), "has the shape [1, 2, 2, 16]"),
+    ],
+)
+def test_unusable_image_is_refused_in_one_line(image, problem):
+    with pytest.raises(IPAdapterError) as caught:
+        masks.MaskFromColor.execute(image=image, color="red", tolerance=0)
+    assert str(caught.value).startswith(f"image {problem}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_usable_images_pass(channels):
+    assert check_image(torch.ones(2, 3, 3, channels), "image") is None
+
+
+def test_unreadable_color_is_the_packs_own_error():
+    with pytest.raises(IPAdapterError, match="'#GG0000' is not a color: write #RRGGBB"):
+        masks.MaskFromColor.execute(image=torch.ones(1, 2, 2, 3), color="#GG0000", tolerance=0)
+
+
+# What is said
+
+
+def test_color_that_is_nowhere_is_said_in_the_log(caplog):
+    image = torch.zeros(2, 3, 3, 3)
+    with caplog.at_level(logging.WARNING):
+        assert not result(masks.MaskFromColor, image=image, color="tomato", tolerance=5).any()
+    assert [("tomato" in line, "tolerance 5" in line) for line in caplog.messages] == [(True, True)]
+
+
+def test_color_that_is_somewhere_is_silent(caplog):
+    image = torch.zeros(2, 3, 3, 3)
+    image[1, 0, 0, 0] = 1
+    with caplog.at_level(logging.WARNING):
+        assert result(masks.MaskFromColor, image=image, color="red", tolerance=5).sum() == 1
+    assert not caplog.messages
+
+
+class Recorder(PromptServer):
+    """ComfyUI's server, whose messages go into a list."""
+
+    def __init__(self):
+        self.sent = []
+
+    def send_sync(self, event, data, sid=None):
+        self.sent.append(data)
+
+
+def test_what_is_said_appears_on_the_running_node(monkeypatch):
+    server = Recorder()
+    monkeypatch.setattr(PromptServer, "instance", server, raising=False)
+    inputs = {"image": torch.zeros(1, 2, 2, 3), "color": "tomato", "tolerance": 5}
+    masks.MaskFromColor.execute(**inputs)
+    assert not server.sent  # called directly, no node is running
+    with CurrentNodeContext("prompt", "17"):
+        masks.MaskFromColor.execute(**inputs)
+    (message,) = server.sent
+    assert b"17" in message
+    assert b"tomato" in message
+
+
+# Preview
+
+
+@pytest.fixture
+def temporary_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(folder_paths, "temp_directory", str(tmp_path))
+    return tmp_path
+
+
+def test_preview_shows_every_mask_and_passes_the_input_on(temporary_folder):
+    mask = torch.tensor([[[0.0, 1.0]], [[1.0, 0.5]]])
+    output = preview.PreviewMask.execute(mask=mask)
+    assert output.args[0] is mask
+    shown = [
+        np.asarray(Image.open(temporary_folder / picture["filename"]))[0, :, 0].tolist()
+        for picture in output.ui.as_dict()["images"]
+    ]
+    assert shown == [[0, 255], [255, 127]]
+    assert preview.PreviewMask.GET_SCHEMA().is_output_node
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_preview_shows_half_precision_and_flat_masks(temporary_folder, dtype):
+    preview.PreviewMask.execute(mask=torch.ones(2, 3, dtype=dtype))
+    (picture,) = temporary_folder.iterdir()
+    assert Image.open(picture).size == (3, 2)

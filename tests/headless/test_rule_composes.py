@@ -1,0 +1,94 @@
+"""Rule 3: what other packs put at a layer is called, and keeps its attention settings."""
+
+import comfy.ldm.modules.attention as core
+import pytest
+import torch
+from ipadapter_pack.tests import tiny
+from ipadapter_pack.tests.headless.support import adapter, apply, left_half
+
+KEY3, KEY2 = ("input", 1, 0), ("middle", 0)
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    return adapter()
+
+
+def foreign(seen, factor=0.5):
+    """A pack's replacement: plain attention, scaled."""
+
+    def replacement(q, k, v, extra_options):
+        seen.append(extra_options["block"])
+        return factor * core.optimized_attention(q, k, v, extra_options["n_heads"])
+
+    return replacement
+
+
+@pytest.mark.parametrize("key", [KEY3, KEY2], ids=["3-key", "2-key"])
+def test_composes_with_a_replacement_set_before(loaded, key):
+    seen = []
+    model = tiny.shared_model().clone()
+    model.set_model_attn2_replace(foreign(seen), *key)
+    alone = tiny.sample(model)
+    count = len(seen)
+    assert count > 0
+    both = tiny.sample(apply(model, loaded, 1))
+    assert len(seen) == 2 * count
+    assert not torch.equal(both, alone)
+    black = apply(model, loaded, 1, attn_mask=torch.zeros(1, 64, 64))
+    assert torch.equal(tiny.sample(black), alone)  # still called, and its result kept
+
+
+def test_composes_with_a_pack_that_wraps_ours(loaded):
+    """It finds a plain callable; a later Apply goes on top, once, and both references act."""
+    calls = []
+
+    def wrap(found):
+        def replacement(q, k, v, extra_options):
+            calls.append(1)
+            return found(q, k, v, extra_options)
+
+        return replacement
+
+    def graph(wrapped):
+        model = apply(tiny.shared_model(), loaded, 1)
+        if wrapped:
+            replaced = model.model_options["transformer_options"]["patches_replace"]["attn2"]
+            for key, patch in list(replaced.items()):
+                model.set_model_attn2_replace(wrap(patch), *key)
+        return apply(model, loaded, 2, attn_mask=left_half())
+
+    model = graph(wrapped=True)
+    depths = {slot.depth for slot in model.attachments["ipadapter_regions"]}
+    assert depths == {0, 1}
+    out, merged = tiny.sample(model), tiny.sample(graph(wrapped=False))
+    assert calls
+    torch.testing.assert_close(out, merged, rtol=1e-3, atol=1e-2)
+    assert not torch.equal(merged, tiny.sample(apply(tiny.shared_model(), loaded, 1)))
+
+
+def test_composes_text_attention_keeps_its_settings(loaded):
+    """An attention override (as sage attention is) sees the text's call and its options."""
+    seen = []
+
+    def override(attention, q, k, v, heads, **settings):
+        if k.shape[1] == 77:
+            seen.append(settings)
+        return attention(q, k, v, heads, **settings)
+
+    model = apply(tiny.shared_model(), loaded, 1).clone()
+    model.model_options["transformer_options"]["optimized_attention_override"] = override
+    tiny.sample(model, steps=1)
+    assert len(seen) == 16
+    assert all("attn_precision" in s and "block" in s["transformer_options"] for s in seen)
+
+
+def test_composes_chain_merges_into_one_patch(loaded):
+    model = tiny.shared_model()
+    for i in range(10):
+        model = apply(model, loaded, i, attn_mask=left_half())
+    patches = model.attachments["ipadapter_regions"]
+    assert len(patches) == 16
+    assert all(len(patch.regions) == 10 for patch in patches.values())
+    wrappers = [w for kinds in model.wrappers.values() for w in kinds["ipadapter_regions"]]
+    assert len(wrappers) == 3

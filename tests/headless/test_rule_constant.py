@@ -1,0 +1,97 @@
+"""Rule 4: what does not change over the steps is worked out once."""
+
+from collections import Counter
+
+import pytest
+import torch
+from ipadapter_pack.nodes import run
+from ipadapter_pack.tests import tiny
+from ipadapter_pack.tests.headless.support import ENCODER, adapter, apply, left_half
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    return adapter()
+
+
+@pytest.fixture
+def work(monkeypatch):
+    """Counts mask reductions and layings out of keys and values, by what they are for."""
+    counts = {"masks": Counter(), "rows": Counter()}
+    crop_to_grid, lay_out = run.crop_to_grid, run.lay_out
+
+    def counting_crop(mask, canvas, area, grid):
+        counts["masks"][id(mask), area, grid] += 1
+        return crop_to_grid(mask, canvas, area, grid)
+
+    def counting_lay_out(group, call):
+        roles = tuple(chunk.positive for chunk in call.chunks)
+        counts["rows"][id(group), roles, call.device] += 1
+        return lay_out(group, call)
+
+    monkeypatch.setattr(run, "crop_to_grid", counting_crop)
+    monkeypatch.setattr(run, "lay_out", counting_lay_out)
+    return counts
+
+
+def graph(loaded, **inputs):
+    model = apply(tiny.shared_model(), loaded, 1, attn_mask=left_half(), **inputs)
+    return apply(model, loaded, 2, attn_mask=1 - left_half())
+
+
+@pytest.mark.parametrize("inputs", [{}, {"start_at": 0.3, "end_at": 0.7}], ids=["open", "range"])
+def test_constant_masks_and_rows_once_per_run(loaded, work, inputs):
+    tiny.sample(graph(loaded, **inputs), steps=6)
+    assert work["masks"]
+    assert set(work["masks"].values()) == {1}
+    assert len(work["rows"]) == 16
+    assert set(work["rows"].values()) == {1}
+
+
+def test_constant_with_areas_once_per_area(loaded, work):
+    area = tiny.conditioning(3)
+    area[0][1] |= {"area": (8, 4, 0, 4), "strength": 1.0}
+    positive = tiny.conditioning(1) + area
+    tiny.sample(graph(loaded), positive, size=(8, 8), steps=4)
+    assert {area for _, area, _ in work["masks"]} == {None, (0, 4, 8, 4)}
+    assert set(work["masks"].values()) == {1}
+    assert set(work["rows"].values()) == {1}
+
+
+def test_constant_no_adapter_or_encoder_layer_runs_while_sampling(loaded):
+    ran = []
+    modules = [*loaded.adapter.modules(), *ENCODER.model.modules()]
+    model = graph(loaded)
+    hooks = [m.register_forward_hook(lambda *a: ran.append(a[0])) for m in modules]
+    try:
+        tiny.sample(model)
+        assert not ran
+        graph(loaded)  # the hooks do see what Apply runs
+        assert ran
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def test_constant_a_picture_is_encoded_once(loaded, monkeypatch):
+    """Sweeping weight, mask, type or range never runs the encoder; a new picture does."""
+    encoder, runs = tiny.clip_vision(), []
+    encode = encoder.encode_image
+    monkeypatch.setattr(encoder, "encode_image", lambda *a, **k: runs.append(1) or encode(*a, **k))
+    model, inputs = tiny.shared_model(), {"clip_vision": encoder}
+    apply(model, loaded, 1, **inputs)
+    for change in ({"weight": 0.5}, {"attn_mask": left_half()}, {"weight_type": "linear"}, {"end_at": 0.5}):
+        apply(model, loaded, 1, **inputs, **change)
+    assert len(runs) == 1
+    apply(model, loaded, torch.cat([tiny.picture(1), tiny.picture(2)]), **inputs)
+    assert len(runs) == 2
+    for seed in range(3, 18):  # 15 more: picture 1 is the first to go
+        apply(model, loaded, seed, **inputs)
+    assert len(runs) == 17
+    apply(model, loaded, 2, **inputs)
+    assert len(runs) == 17
+    apply(model, loaded, 1, **inputs)
+    assert len(runs) == 18
+    apply(model, loaded, 1, clip_vision=tiny.clip_vision(seed=1))
+    apply(model, loaded, 1, **inputs)
+    assert len(runs) == 18

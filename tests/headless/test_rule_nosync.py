@@ -1,0 +1,64 @@
+"""Rule 6: no layer waits for a tensor's contents, and compiled models stay right."""
+
+import pytest
+import torch
+from comfy_api.torch_helpers import set_torch_compile_wrapper
+from comfy_extras.nodes_torch_compile import skip_torch_compile_dict
+from ipadapter_pack.tests import tiny
+from ipadapter_pack.tests.headless.support import adapter, apply, left_half
+from ipadapter_pack.tests.kernels import SYNCS, per_step
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    return adapter()
+
+
+def extra_syncs(model):
+    def syncs(model):
+        names = per_step(lambda steps: tiny.sample(model, steps=steps))
+        return sum(n for name, n in names.items() if name in SYNCS)
+
+    return syncs(model) - syncs(tiny.shared_model())
+
+
+def test_nosync_in_layers(loaded):
+    model = apply(tiny.shared_model(), loaded, 1, attn_mask=left_half())
+    assert extra_syncs(apply(model, loaded, 2)) == 0
+
+
+def test_nosync_one_read_per_call_with_a_range(loaded):
+    model = apply(tiny.shared_model(), loaded, 1, attn_mask=left_half(), end_at=0.5)
+    assert extra_syncs(apply(model, loaded, 2, start_at=0.3)) == 1
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    """As TorchCompileModel does it, with a backend that needs no compiler."""
+    torch._dynamo.reset()
+    model = tiny.model()
+    options = {"guard_filter_fn": skip_torch_compile_dict}
+    set_torch_compile_wrapper(model, backend="eager", options=options)
+    return model
+
+
+def test_nosync_right_under_torch_compile(loaded, compiled):
+    """One compiled model, everything about the references changed, each result as eager's."""
+    eager = tiny.shared_model()
+    other = adapter(kind="plus", seed=3)
+
+    def same(change):
+        torch.testing.assert_close(
+            tiny.sample(change(compiled)), tiny.sample(change(eager)), rtol=1e-4, atol=1e-3
+        )
+
+    same(lambda m: apply(m, loaded, 1))
+    same(lambda m: apply(m, loaded, 1, weight=0.5))
+    same(lambda m: apply(m, loaded, 2))
+    same(lambda m: apply(m, loaded, 1, attn_mask=left_half()))
+    same(lambda m: apply(m, loaded, 1, attn_mask=1 - left_half()))
+    same(lambda m: apply(m, loaded, 1, attn_mask=left_half(), end_at=0.5))
+    same(lambda m: apply(apply(m, loaded, 1, attn_mask=left_half()), loaded, 2))
+    same(lambda m: apply(apply(m, loaded, 1), other, 2, weight_type="linear"))
+    same(lambda m: m)
+    same(lambda m: apply(m, other, 1))

@@ -1,0 +1,40 @@
+"""How a reference's weight enters attention: by changing its keys and values, once.
+
+Adding a weight type is one function and one row of WEIGHT_TYPES.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+# (K, V, weight) -> (K, V), each [images, tokens, channels]
+WeightType = Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]]
+
+
+def original(k: Tensor, v: Tensor, weight: float) -> tuple[Tensor, Tensor]:
+    """The paper's: the reference's attention is scaled (Ye et al. 2023, arXiv:2308.06721, eq. 5)."""
+    return k, v * weight
+
+
+def linear(k: Tensor, v: Tensor, weight: float) -> tuple[Tensor, Tensor]:
+    """Scaling the keys too evens out which tokens are looked at: the prompt keeps more say."""
+    return k * weight, v * weight
+
+
+def channel_penalty(k: Tensor, v: Tensor, weight: float) -> tuple[Tensor, Tensor]:
+    """Narrow layers get less weight, and only the values' mean over the tokens is scaled.
+
+    After Lvmin Zhang's formula in lllyasviel/Fooocus, extras/ip_adapter.py.
+    """
+    weight = weight * v.shape[-1] / 1280
+    mean = v.mean(dim=1, keepdim=True)
+    return k * weight, (v - mean) + weight * mean
+
+
+WEIGHT_TYPES: dict[str, WeightType] = {
+    "original": original,
+    "linear": linear,
+    "channel penalty": channel_penalty,
+}
