@@ -16,7 +16,7 @@ bench:  ## what references cost: tables in tests/bench/results/
 lint:  ## style, formatting, types
 	$(RUN) --dev -m ruff check .
 	$(RUN) --dev -m ruff format --check .
-	$(RUN) --dev -m pyright
+	$(RUN) --dev -m basedpyright
 
 format:
 	$(RUN) --dev -m ruff format .

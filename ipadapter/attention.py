@@ -55,10 +55,10 @@ def _add_fused(text: Tensor, q: Tensor, rows: Rows, mask: Tensor | None, heads: 
     count = len(rows.k)
     q = q.view(count, -1, heads, q.shape[-1] // heads).transpose(1, 2)
     scores = torch.matmul(q, rows.k)  # [rows, heads, latents * queries, references * tokens]
-    each = scores.unflatten(-1, (rows.references, -1)).softmax(-1)
+    each = scores.view(*scores.shape[:-1], rows.references, -1).softmax(-1)
     if mask is not None:
         each = each.mul_(mask)
-    out = torch.matmul(each.flatten(-2), rows.v).transpose(1, 2)
+    out = torch.matmul(each.view(scores.shape), rows.v).transpose(1, 2)
     return (text.view(out.shape) + out).view(text.shape)
 
 

@@ -6,11 +6,15 @@ from typing import NamedTuple
 
 
 class Layer(NamedTuple):
-    """Address of one cross-attention: equal to ComfyUI's key for replacing it."""
+    """Address of one cross-attention: equal to ComfyUI's key for replacing it.
 
-    block: str  # "input", "middle" or "output"
+    ``block`` is "input", "middle" or "output", ``number`` counts within it, and ``index`` is the
+    transformer block within that block's spatial transformer.
+    """
+
+    block: str
     number: int
-    index: int  # transformer block within the spatial transformer
+    index: int  # pyright: ignore[reportIncompatibleMethodOverride]
 
 
 class BaseModel(NamedTuple):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -39,6 +39,7 @@ def read_checkpoint(content: object, file: str) -> Checkpoint:
     if not isinstance(content, Mapping):
         kind = type(content).__name__
         raise IPAdapterError(f"{file} is not an IP-Adapter: it holds a {kind}, not named tensors")
+    content = cast("Mapping[Any, Any]", content)
     halves = _halves(content)
     if not halves["image_proj"] or not halves["ip_adapter"]:
         raise IPAdapterError(f"{file} is not an IP-Adapter: {_what_is(content)}")
@@ -59,7 +60,8 @@ def _halves(content: Mapping[Any, Any]) -> dict[str, dict[str, Any]]:
         if rest:
             halves[half][rest] = value
         elif isinstance(value, Mapping):
-            halves[half].update({str(k): v for k, v in value.items()})
+            inner = cast("Mapping[Any, Any]", value)
+            halves[half].update({str(k): v for k, v in inner.items()})
     return halves
 
 

@@ -51,9 +51,10 @@ def distorted(image: Tensor, noise: float) -> Tensor:
     if sigma > 0:
         shift = [TF.gaussian_blur(s, [kernel, kernel], [sigma, sigma]) for s in shift]
     displacement = torch.cat(shift, 1).movedim(1, -1) * alpha / size  # [1, size, size, 2]
-    pixels = TF.elastic_transform(pixels, displacement)  # pyright: ignore[reportArgumentType]
+    pixels = TF.elastic_transform(pixels, displacement, fill=[0.0] * 3)
 
     pixels = pixels.flip(-1, -2).movedim(1, -1)
-    torch.rand(2, generator=generator)  # the recipe tossed a coin for each flip
-    grain = torch.randn(pixels.shape, generator=generator)
+    for _ in "xy":
+        torch.rand(1, generator=generator)  # the recipe tosses a coin for each flip
+    grain = torch.empty_like(pixels).normal_(generator=generator)
     return pixels + (0.25 * (1 - noise) + 0.05) * grain

@@ -131,7 +131,8 @@ class Resampler(Projection):
         """[images, clip tokens, width] -> [images, tokens, channels]"""
         latents = self.latents.to(features).expand(len(features), -1, -1)
         features = self.proj_in(features)
-        for attention, forward in self.layers:  # pyright: ignore[reportGeneralTypeIssues]
+        for layer in self.layers:
+            attention, forward = layer.children()
             latents = attention(features, latents) + latents
             latents = forward(latents) + latents
         return self.norm_out(self.proj_out(latents))

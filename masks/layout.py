@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from .grid import to_grid
@@ -38,7 +37,7 @@ def crop_to_grid(mask: Tensor, canvas: tuple[int, int], area: Area | None, grid:
     return to_grid(mask, *grid)
 
 
-def same_shape(mask: tuple[int, int], canvas: tuple[int, int]) -> bool:
+def same_shape(mask: Sequence[int], canvas: Sequence[int]) -> bool:
     """Whether the two aspect ratios agree to within one cell of the canvas."""
     by_width = abs(mask[0] * canvas[1] / mask[1] - canvas[0])
     by_height = abs(mask[1] * canvas[0] / mask[0] - canvas[1])

@@ -142,9 +142,7 @@ class ApplyIPAdapter(io.ComfyNode):
         if weight == 0:
             return io.NodeOutput(model)
         reference = encode_reference(loaded, clip_vision, image, image_negative, noise)
-        region = Region(
-            reference, attn_mask, weight, weight_type, start_at, end_at, unfold_batch
-        )
+        region = Region(reference, attn_mask, weight, weight_type, start_at, end_at, unfold_batch)
         return io.NodeOutput(add_region(model, loaded, region))
 
 

@@ -3,8 +3,9 @@
 import os
 
 import folder_paths
-import nodes as comfyui_nodes
 from comfy_api.latest import ComfyExtension, io
+
+import nodes as comfyui_nodes
 
 from . import apply, load, masks, preview
 
@@ -16,7 +17,7 @@ class IPAdapterRegions(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """Our nodes, less those whose id another installed pack already owns."""
         ours = [*load.NODES, *apply.NODES, *masks.NODES, *preview.NODES]
-        taken = comfyui_nodes.NODE_CLASS_MAPPINGS
+        taken = comfyui_nodes.NODE_CLASS_MAPPINGS  # pyright: ignore[reportAttributeAccessIssue]
         return [node for node in ours if node.GET_SCHEMA().node_id not in taken]
 
 

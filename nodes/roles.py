@@ -37,15 +37,20 @@ def resolve(
 
     ``conds`` are the lists that go into the batch, ``named`` the guider's.
     """
-    names_of = {id(cond): name for name, listed in named.items() for cond in listed}
+    # A copy of a conditioning keeps its encoded text; an opposite that ComfyUI made for an area has
+    # the uuid of a positive, but a negative's text.
+    names_of = {id(part): name for name, listed in named.items() for c in listed for part in own(c)}
     names_by_uuid: dict[Any, set[str]] = {}
     for name, listed in named.items():
         for cond in listed:
             names_by_uuid.setdefault(cond.get("uuid"), set()).add(name)
 
     def name_of(cond: Mapping[str, Any]) -> str | None:
+        for part in own(cond):
+            if id(part) in names_of:
+                return names_of[id(part)]
         names = names_by_uuid.get(cond.get("uuid"), set())
-        return names_of.get(id(cond)) or (next(iter(names)) if len(names) == 1 else None)
+        return next(iter(names)) if len(names) == 1 else None
 
     chunks: dict[tuple[Any, int], Chunk] = {}
     for index, listed in enumerate(conds):
@@ -56,6 +61,11 @@ def resolve(
             chunk = Chunk(is_positive(name or otherwise), area_of(cond, canvas))
             chunks[cond.get("uuid"), index] = chunk
     return chunks
+
+
+def own(cond: Mapping[str, Any]) -> list[Any]:
+    """What tells a conditioning from any other by identity."""
+    return [cond, cond["model_conds"]] if "model_conds" in cond else [cond]
 
 
 def area_of(cond: Mapping[str, Any], canvas: tuple[int, int]) -> Area | None:

@@ -274,7 +274,10 @@ def lay_out(group: Sequence[RegionKV], call: Call) -> Rows:
     fused = group[0].fused
     k, v = (
         torch.cat([side_by_side(tensors, chunk.positive, dim) for chunk in call.chunks])
-        for tensors, dim in (([kv.k for kv in group], -1 if fused else -2), ([kv.v for kv in group], -2))
+        for tensors, dim in (
+            ([kv.k for kv in group], -1 if fused else -2),
+            ([kv.v for kv in group], -2),
+        )
     )
     return Rows(k.to(call.device, call.dtype), v.to(call.device, call.dtype), len(group))
 

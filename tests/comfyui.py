@@ -13,6 +13,6 @@ def import_comfyui(*options: str) -> None:
     import comfy.options
 
     comfy.options.enable_args_parsing()
-    import comfy.cli_args  # noqa: F401
+    import comfy.cli_args
 
     sys.argv = argv

@@ -53,16 +53,21 @@ LAYOUTS: dict[str, Any] = {"SD1.5": (supported.SD15, SD15), "SDXL": (supported.S
 def model(
     layout: str = "SD1.5",
     dtype: torch.dtype = torch.float32,
+    compute: torch.dtype | None = None,
     state_dict: dict[str, Tensor] | None = None,
     **changes: Any,
 ) -> Any:
     """A diffusion model of the real layout (16 or 70 cross-attentions) with narrow layers."""
     kind, config = LAYOUTS[layout]
     config = kind({**config, **changes})
-    config.set_inference_dtype(dtype, None)
+    config.set_inference_dtype(dtype, compute)
     base = config.get_model(state_dict or {}, "")
     randomise(base.diffusion_model)
     base.diffusion_model.to(dtype)
+    return patcher(base)
+
+
+def patcher(base: Any) -> Any:
     device = comfy.model_management.get_torch_device()
     offload = comfy.model_management.unet_offload_device()
     return comfy.model_patcher.CoreModelPatcher(base, load_device=device, offload_device=offload)

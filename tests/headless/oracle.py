@@ -51,7 +51,9 @@ def one_call(model: Any, layout: str, cfg: float, timestep: int) -> tuple[Tensor
     """One model evaluation through ComfyUI's sampling: (x, predicted noise, sigma)."""
     seen: dict[str, Tensor] = {}
 
-    def evaluate(model: Any, x: Tensor, sigmas: Tensor, extra_args: Any, callback: Any, disable: Any):
+    def evaluate(
+        model: Any, x: Tensor, sigmas: Tensor, extra_args: Any, callback: Any, disable: Any
+    ):
         seen["x"], seen["denoised"] = x, model(x, sigmas[0] * x.new_ones(len(x)), **extra_args)
         return seen["denoised"]
 

@@ -19,11 +19,11 @@ def adapter(layout: str = "SD1.5", kind: str = "base", seed: int = 0) -> LoadedA
     )
 
 
-def apply(model: Any, loaded: Any, image: Tensor | int = 0, **inputs: Any) -> Any:
+def apply(model: Any, loaded: Any, image: Tensor | int = 0, /, **inputs: Any) -> Any:
     """The Apply node, called as ComfyUI calls it."""
     picture = tiny.picture(image) if isinstance(image, int) else image
-    inputs = {"clip_vision": ENCODER, **inputs}
-    return ApplyIPAdapter.execute(ipadapter=loaded, image=picture, model=model, **inputs)[0]
+    inputs = {"clip_vision": ENCODER, "image": picture, **inputs}
+    return ApplyIPAdapter.execute(ipadapter=loaded, model=model, **inputs)[0]
 
 
 def left_half(height: int = 64, width: int = 64) -> Tensor:

@@ -80,7 +80,12 @@ def test_constant_a_picture_is_encoded_once(loaded, monkeypatch):
     monkeypatch.setattr(encoder, "encode_image", lambda *a, **k: runs.append(1) or encode(*a, **k))
     model, inputs = tiny.shared_model(), {"clip_vision": encoder}
     apply(model, loaded, 1, **inputs)
-    for change in ({"weight": 0.5}, {"attn_mask": left_half()}, {"weight_type": "linear"}, {"end_at": 0.5}):
+    for change in (
+        {"weight": 0.5},
+        {"attn_mask": left_half()},
+        {"weight_type": "linear"},
+        {"end_at": 0.5},
+    ):
         apply(model, loaded, 1, **inputs, **change)
     assert len(runs) == 1
     apply(model, loaded, torch.cat([tiny.picture(1), tiny.picture(2)]), **inputs)

@@ -17,7 +17,9 @@ def features(encoder, kind: str, picture: torch.Tensor) -> tuple[torch.Tensor, t
     mean, std = torch.tensor(encoder.image_mean), torch.tensor(encoder.image_std)
     normal = ((pixels - mean) / std).movedim(-1, 1)
     which = 2 if kind == "base" else 1
-    seen, zero = (encoder.model(pixel_values=p, intermediate_output=-2)[which] for p in (normal, 0 * normal))
+    seen, zero = (
+        encoder.model(pixel_values=p, intermediate_output=-2)[which] for p in (normal, 0 * normal)
+    )
     return seen, zero if kind != "base" else torch.zeros_like(seen)
 
 

@@ -17,9 +17,15 @@ def test_small_only_keys_and_values_stay(dtype):
     loaded, model = adapter(kind="plus"), tiny.model(dtype=dtype)
     applied = apply(model, loaded, 1, attn_mask=left_half())
     expected = sum(2 * 2 * 16 * width for width in tiny.widths(model)) * dtype.itemsize
-    kept = [kv for patch in applied.attachments["ipadapter_regions"].values() for kv in patch.regions]
+    kept = [
+        kv for patch in applied.attachments["ipadapter_regions"].values() for kv in patch.regions
+    ]
     assert {x.dtype for kv in kept for x in (kv.k, kv.v)} == {dtype}
-    storages = {x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for kv in kept for x in (kv.k, kv.v)}
+    storages = {
+        x.untyped_storage().data_ptr(): x.untyped_storage().nbytes()
+        for kv in kept
+        for x in (kv.k, kv.v)
+    }
     assert sum(storages.values()) == expected
 
     layers = Layers(applied)

@@ -1,0 +1,245 @@
+"""What a user meets when something is wrong: one line, in the user's words, and nothing changed."""
+
+import os
+
+import comfy.supported_models
+import pytest
+import safetensors.torch
+import torch
+from ipadapter_pack.ipadapter.errors import IPAdapterError
+from ipadapter_pack.nodes.load import IPAdapterModelLoader, LoadedAdapter, load_adapter
+from ipadapter_pack.tests import tiny
+from ipadapter_pack.tests.headless.support import adapter, apply, left_half
+
+
+def flat(file):
+    return {f"{half}.{key}": t for half, tensors in file.items() for key, t in tensors.items()}
+
+
+@pytest.fixture(scope="module")
+def file():
+    return tiny.adapter_file(tiny.widths(tiny.shared_model()))
+
+
+def message_of(call):
+    with pytest.raises(IPAdapterError) as caught:
+        call()
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("form", ["flat.safetensors", "nested.bin", "flat.bin"])
+@pytest.mark.parametrize("kind", ["base", "plus", "full"])
+def test_both_forms_of_file_load(tmp_path, file, form, kind):
+    file = tiny.adapter_file(tiny.widths(tiny.shared_model()), kind)
+    path = tmp_path / form
+    if form.endswith(".bin"):
+        torch.save(flat(file) if form.startswith("flat") else file, path)
+    else:
+        safetensors.torch.save_file(flat(file), path)
+    assert apply(tiny.shared_model(), load_adapter(str(path))) is not None
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_files_load(file, dtype):
+    file = {half: {k: t.to(dtype) for k, t in tensors.items()} for half, tensors in file.items()}
+    out = tiny.sample(apply(tiny.shared_model(), LoadedAdapter(file, "half")))
+    assert torch.isfinite(out).all()
+
+
+def test_adapter_for_another_base_model():
+    model = tiny.shared_model("SDXL")
+    message = message_of(lambda: apply(model, adapter("SD1.5")))
+    assert "tiny.safetensors" in message
+    assert "has 16 layers" in message
+    assert "the model has 70" in message
+
+
+def test_published_base_models_are_named(file):
+    """SD1.5 and SDXL are told by their layers and the width of their text."""
+    sd15 = tiny.adapter_file([320] * 16, context=768)
+    message = message_of(lambda: apply(tiny.shared_model("SDXL"), LoadedAdapter(sd15, "x.bin")))
+    assert "the adapter (SD1.5) has 16 layers" in message
+
+
+def test_encoder_of_another_width():
+    plus = tiny.adapter_file(tiny.widths(tiny.shared_model()), "plus", width=1280)
+    big = tiny.clip_vision(width=1664)
+    loaded = LoadedAdapter(plus, "plus")
+    message = message_of(lambda: apply(tiny.shared_model(), loaded, clip_vision=big))
+    assert "this adapter needs 1280-wide features (CLIP ViT-H)" in message
+    assert "the connected encoder gives 1664 (CLIP ViT-bigG)" in message
+
+
+def test_plus_on_penultimate_features_of_big_g():
+    """1664 wide, as NoobAI's: the width is read from the file."""
+    plus = tiny.adapter_file(tiny.widths(tiny.shared_model()), "plus", width=1664)
+    model = apply(
+        tiny.shared_model(), LoadedAdapter(plus, "noob"), clip_vision=tiny.clip_vision(width=1664)
+    )
+    assert torch.isfinite(tiny.sample(model)).all()
+
+
+def test_no_encoder_connected():
+    message = message_of(lambda: apply(tiny.shared_model(), adapter(), clip_vision=None))
+    assert message == "clip_vision is not connected: add a Load CLIP Vision node"
+
+
+WRONG_FILES = {
+    "lora": ({"lora_unet_down_blocks_0.lora_up.weight": (4, 4)}, "it is a LoRA"),
+    "diffusers lora": ({"unet.down.to_q.lora_A.weight": (4, 4)}, "it is a LoRA"),
+    "checkpoint": ({"model.diffusion_model.input_blocks.0.0.weight": (4, 4)}, "a full checkpoint"),
+    "clip vision": ({"vision_model.embeddings.class_embedding": (4,)}, "a CLIP vision model"),
+    "open clip": ({"visual.conv1.weight": (4,)}, "a CLIP vision model"),
+    "controlnet": ({"control_model.input_blocks.0.0.weight": (4,)}, "a ControlNet"),
+    "kolors": (
+        {"image_proj.latents": (1, 4, 4), "adapter_modules.1.to_k_ip.weight": (4, 4)},
+        "Kolors",
+    ),
+    "unknown": ({"some.tensor": (4,)}, "image_proj and ip_adapter were expected"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG_FILES)
+@pytest.mark.parametrize("ending", ["safetensors", "bin"])
+def test_another_file_picked_as_adapter(tmp_path, what, ending):
+    shapes, expected = WRONG_FILES[what]
+    tensors = {key: torch.zeros(shape) for key, shape in shapes.items()}
+    path = tmp_path / f"picked.{ending}"
+    safetensors.torch.save_file(tensors, path) if ending != "bin" else torch.save(tensors, path)
+    message = message_of(lambda: load_adapter(str(path)))
+    assert message.startswith(f"picked.{ending} is not an IP-Adapter: ")
+    assert expected in message
+
+
+def test_face_adapters_are_named(file):
+    face = {
+        "proj.0.weight": torch.zeros(1024, 512),
+        "proj.2.weight": torch.zeros(8, 1024),
+        "norm.weight": torch.zeros(4),
+    }
+    portrait = {"latents": torch.zeros(1, 16, 8), "proj_in.weight": torch.zeros(8, 512)}
+    for image_proj in (face, portrait):
+        content = {**file, "image_proj": image_proj}
+        message = message_of(lambda content=content: LoadedAdapter(content, "face.bin"))
+        assert message == "face.bin is a FaceID adapter, which this version does not support"
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "bin"])
+@pytest.mark.parametrize("cut", [0, 6, 100, -100])
+def test_truncated_file(tmp_path, file, ending, cut):
+    path = tmp_path / f"cut.{ending}"
+    safetensors.torch.save_file(flat(file), path) if ending != "bin" else torch.save(file, path)
+    path.write_bytes(path.read_bytes()[:cut])
+    message = message_of(lambda: load_adapter(str(path)))
+    assert message.startswith(f"cut.{ending} ")
+    assert "cut short" in message or "no plain checkpoint" in message
+
+
+class Payload:
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.marker),)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_pickle_with_code_is_refused_and_not_run(tmp_path, file, legacy):
+    path, marker = tmp_path / "evil.bin", tmp_path / "ran"
+    content = {**file, "extra": Payload(marker)}
+    torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+    message = message_of(lambda: load_adapter(str(path)))
+    assert message.startswith("evil.bin is refused: it holds code")
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        (torch.zeros(4, 4).to_sparse(), "torch.sparse_coo"),
+        (torch.zeros(1).expand(2**20, 2**12), "shape"),
+        (torch.zeros(8, 8).T[1:], "not stored in one piece"),
+        (torch.zeros(4, 4, dtype=torch.int64), "int64"),
+        ("text", "is a str"),
+        ([torch.zeros(1)], "is a list"),
+    ],
+    ids=["sparse", "stride 0", "view", "integers", "string", "list"],
+)
+def test_damaged_tensors(file, damage, expected):
+    content = {**file, "ip_adapter": {**file["ip_adapter"], "1.to_k_ip.weight": damage}}
+    message = message_of(lambda: LoadedAdapter(content, "odd.bin"))
+    assert message.startswith("odd.bin is damaged: ip_adapter.1.to_k_ip.weight")
+    assert expected in message
+
+
+def test_missing_tensors(file):
+    for half, key in [("ip_adapter", "3.to_v_ip.weight"), ("image_proj", "proj.bias")]:
+        content = {**file, half: {k: t for k, t in file[half].items() if k != key}}
+        assert "odd.bin" in message_of(lambda content=content: LoadedAdapter(content, "odd.bin"))
+
+
+@pytest.mark.parametrize("content", [[], "text", torch.zeros(2), {}, {"image_proj": {}}])
+def test_content_that_is_no_adapter(content):
+    assert "odd.bin is not an IP-Adapter" in message_of(lambda: LoadedAdapter(content, "odd.bin"))
+
+
+def test_wrong_value_on_the_socket():
+    message = message_of(lambda: apply(tiny.shared_model(), {"model": 1}))
+    assert message == "ipadapter: a dict is no adapter; connect Load IPAdapter Model"
+    assert "NoneType" in message_of(lambda: apply(tiny.shared_model(), None))
+
+
+def test_file_that_is_gone():
+    message = message_of(lambda: IPAdapterModelLoader.execute("gone.safetensors"))
+    assert message == "gone.safetensors is not in models/ipadapter (any more)"
+
+
+def test_nan_and_empty_inputs():
+    model, loaded = tiny.shared_model(), adapter()
+    nan_mask, nan_image = left_half(), tiny.picture(1)
+    nan_mask[0, 3, 3] = nan_image[0, 5, 5, 0] = float("nan")
+    cases = {
+        "attn_mask contains NaN": {"attn_mask": nan_mask},
+        "image contains NaN": {"image": nan_image},
+        "image is an empty batch": {"image": tiny.picture(1)[:0]},
+        "attn_mask is an empty batch": {"attn_mask": left_half()[:0]},
+        "image_negative is an empty batch": {"image_negative": tiny.picture(1)[:0]},
+    }
+    for expected, inputs in cases.items():
+        for weight in (1.0, 0.0):
+            assert message_of(
+                lambda i=inputs, w=weight: apply(model, loaded, **i, weight=w)
+            ).startswith(expected)
+    assert "ipadapter_regions" not in model.attachments
+
+
+def test_model_without_unet_cross_attention():
+    config = comfy.supported_models.Flux(
+        {
+            "image_model": "flux", "in_channels": 16, "out_channels": 16, "patch_size": 2,
+            "vec_in_dim": 8, "context_in_dim": 8, "hidden_size": 24, "mlp_ratio": 1.0, "num_heads": 1,
+            "depth": 1, "depth_single_blocks": 1, "axes_dim": [8, 8, 8], "theta": 10000,
+            "qkv_bias": True, "guidance_embed": False, "txt_ids_dims": [],
+        }
+    )  # fmt: skip
+    config.set_inference_dtype(torch.float32, None)
+    flux = tiny.patcher(config.get_model({}, ""))
+    message = message_of(lambda: apply(flux, adapter()))
+    assert message.startswith("model: Flux has no UNet cross-attention")
+
+
+def test_unet_without_any_cross_attention():
+    plain = tiny.model(
+        transformer_depth=[0] * 8, transformer_depth_middle=-1, transformer_depth_output=[0] * 12
+    )
+    assert "no cross-attention" in message_of(lambda: apply(plain, adapter()))
+
+
+def test_a_black_mask_is_legal_and_said(caplog):
+    apply(tiny.shared_model(), adapter(), attn_mask=torch.zeros(1, 64, 64))
+    expected = (
+        "attn_mask is all black: this reference does nothing (nothing painted in the mask editor?)"
+    )
+    assert expected in caplog.text
