@@ -5,7 +5,7 @@ RUN = $(PYTHON) tools/with_comfyui.py
 .PHONY: demo test bench lint format
 
 demo:  ## two references in two regions: pictures in demo/
-	$(RUN) workflows/demo.py
+	$(RUN) workflows/demo.py $(ARGS)
 
 test:  ## every test, against a real ComfyUI
 	$(RUN) --dev -m pytest $(ARGS)

@@ -37,8 +37,8 @@ def distorted(image: Tensor, noise: float) -> Tensor:
     The recipe of the first version of cubiq/ComfyUI_IPAdapter_plus (46241f3), from a generator of
     its own with a fixed seed.
     """
-    from torchvision.transforms import InterpolationMode
-    from torchvision.transforms import functional as TF
+    from torchvision.transforms import InterpolationMode  # pyright: ignore[reportMissingTypeStubs]
+    from torchvision.transforms import functional as TF  # pyright: ignore[reportMissingTypeStubs]
 
     size, alpha, sigma = 224, 75.0, 3.5 * noise
     pixels = rgb(image).cpu()

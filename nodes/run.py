@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from comfy.patcher_extension import WrappersMP
@@ -20,7 +20,8 @@ from ..ipadapter.reference import Region
 from ..masks.grid import pyramid
 from ..masks.layout import Area, crop_to_grid, per_latent, same_shape
 from .notices import say
-from .roles import Chunk, chunks_of_call, resolve
+from .roles import chunks_of_call, resolve
+from .rows import Call, Lane, frames, group_by_tokens, lay_out, per_latent_lane
 
 if TYPE_CHECKING:
     from .patching import Patches, RegionKV, Slot
@@ -29,7 +30,6 @@ KEY = "ipadapter_regions"
 RUN_KEY = "ipadapter_regions_run"
 CHUNKS_KEY = "ipadapter_regions_chunks"
 
-Lane = tuple[Region, ...]  # references of one token count, which share a pass
 LEVELS = 4  # of a UNet: their masks are made before the layers run
 
 
@@ -79,18 +79,6 @@ def wrappers(patches: Patches) -> dict[str, Callable[..., Any]]:
         WrappersMP.CALC_COND_BATCH: calc_cond_batch,
         WrappersMP.APPLY_MODEL: apply_model,
     }
-
-
-class Call(NamedTuple):
-    """What tells one UNet call of a run from another."""
-
-    chunks: tuple[Chunk, ...]  # conditionings that share this call
-    latents: int  # per chunk
-    canvas: tuple[int, int]  # of the whole latent, in cells
-    grid: tuple[int, int]  # of what the UNet is given: the canvas, or an area of it
-    window: tuple[int, ...] | None  # which frames the latents are
-    device: torch.device
-    dtype: torch.dtype
 
 
 class CallInputs:
@@ -241,50 +229,3 @@ class Run:
         if key not in self._reduced:
             self._reduced[key] = crop_to_grid(region.mask, call.canvas, area, grid).flatten(1)
         return per_latent(self._reduced[key], call.latents, call.window)
-
-
-def group_by_tokens(regions: Sequence[RegionKV]) -> list[list[RegionKV]]:
-    """Regions that can share a pass: those of few tokens by their number, each other alone."""
-    groups: dict[Any, list[RegionKV]] = {}
-    for number, kv in enumerate(regions):
-        groups.setdefault((kv.fused, kv.tokens if kv.fused else number), []).append(kv)
-    return list(groups.values())
-
-
-def per_latent_lane(lane: Lane, call: Call) -> bool:
-    """Whether a lane's latents need keys and values of their own."""
-    return call.latents > 1 and any(
-        region.unfold_batch and len(region.reference.positive) > 1 for region in lane
-    )
-
-
-def lay_out(group: Sequence[RegionKV], call: Call) -> Rows:
-    """Keys and values of a group for a call: references side by side, a row per share."""
-    split = per_latent_lane(tuple(kv.region for kv in group), call)
-
-    def share(x: Tensor, positive: bool) -> Tensor:
-        x = x[int(positive)]
-        if len(x) > 1:
-            return per_latent(x, call.latents, call.window)
-        return x.expand(call.latents if split else 1, *x.shape[1:])
-
-    def side_by_side(tensors: Sequence[Tensor], positive: bool, dim: int) -> Tensor:
-        return torch.cat([share(x, positive) for x in tensors], dim)
-
-    fused = group[0].fused
-    k, v = (
-        torch.cat([side_by_side(tensors, chunk.positive, dim) for chunk in call.chunks])
-        for tensors, dim in (
-            ([kv.k for kv in group], -1 if fused else -2),
-            ([kv.v for kv in group], -2),
-        )
-    )
-    return Rows(k.to(call.device, call.dtype), v.to(call.device, call.dtype), len(group))
-
-
-def frames(window: Any, latents: int) -> tuple[int, ...] | None:
-    """The frames that the latents of a context window are; None outside of one."""
-    if window is None or getattr(window, "dim", 0) != 0:
-        return None
-    index = window.get_tensor(torch.arange(window.total_frames), dim=0).tolist()
-    return tuple(index) if len(index) == latents else None

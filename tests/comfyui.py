@@ -14,5 +14,6 @@ def import_comfyui(*options: str) -> None:
 
     comfy.options.enable_args_parsing()
     import comfy.cli_args
+    import utils.install_util  # noqa: F401  before a library brings another `utils`
 
     sys.argv = argv

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import json
+import tempfile
 from typing import Any
 
 import comfy.clip_vision
@@ -125,20 +127,22 @@ def clip_vision(
     embed: int = CLIP["embed"],
     image_size: int = 56,  # 17 tokens; 224 gives the real 257
 ) -> Any:
-    encoder = comfy.clip_vision.ClipVisionModel(
-        {
-            "model_type": "clip_vision_model",
-            "hidden_size": width,
-            "num_hidden_layers": 3,
-            "num_attention_heads": 4,
-            "intermediate_size": 2 * width,
-            "hidden_act": "gelu",
-            "num_channels": 3,
-            "patch_size": 14,
-            "image_size": image_size,
-            "projection_dim": embed,
-        }
-    )
+    config = {
+        "model_type": "clip_vision_model",
+        "hidden_size": width,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "intermediate_size": 2 * width,
+        "hidden_act": "gelu",
+        "num_channels": 3,
+        "patch_size": 14,
+        "image_size": image_size,
+        "projection_dim": embed,
+    }
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:  # older versions read a file
+        json.dump(config, file)
+        file.flush()
+        encoder = comfy.clip_vision.ClipVisionModel(file.name)
     encoder.model.float()
     encoder.dtype = torch.float32
     randomise(encoder.model, seed)
