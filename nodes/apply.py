@@ -139,6 +139,8 @@ class ApplyIPAdapter(io.ComfyNode):
             attn_mask = check_mask(attn_mask, "attn_mask")
             if not attn_mask.any():
                 say(ALL_BLACK)
+        if start_at > end_at:
+            say(f"start_at {start_at:g} is after end_at {end_at:g}: this reference does nothing")
         if weight == 0:
             return io.NodeOutput(model)
         reference = encode_reference(loaded, clip_vision, image, image_negative, noise)

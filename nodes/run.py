@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from comfy.patcher_extension import WrappersMP
@@ -30,6 +30,7 @@ KEY = "ipadapter_regions"
 RUN_KEY = "ipadapter_regions_run"
 CHUNKS_KEY = "ipadapter_regions_chunks"
 
+SlotRows: TypeAlias = "dict[Slot, list[tuple[int, Rows]]]"  # by lane
 LEVELS = 4  # of a UNet: their masks are made before the layers run
 
 
@@ -85,8 +86,7 @@ class CallInputs:
     """What the layers of one UNet call read: tensors, and how to find them."""
 
     def __init__(self, run: Run, call: Call, gates: tuple[bool, ...]):
-        self.rows = run.rows(call)
-        self.structure = run.structure(call)
+        self.rows, self.structure = run.rows(call)
         self.call = call
         self._run, self._gates = run, gates
         self._masks = run.masks(call, gates)
@@ -96,6 +96,8 @@ class CallInputs:
         masks = self._masks.get((height, width))
         if masks is None:  # a grid that only the layer knows: deep shrink and its like
             masks = self._run.masks_at((height, width), self.call, self._gates)
+            if not torch.compiler.is_compiling():
+                self._masks[height, width] = masks
         return masks[lane]
 
 
@@ -112,7 +114,7 @@ class Run:
         }
         self._regions = list(dict.fromkeys(region for lane in self._lanes for region in lane))
         self._ranges = {r: self._sigmas(r) for r in self._regions if r.has_range}
-        self._rows: dict[Any, dict[Slot, list[tuple[int, Rows]]]] = {}
+        self._rows: dict[Any, tuple[SlotRows, str]] = {}
         self._reduced: dict[Any, Tensor] = {}
         self._masks: dict[Any, dict[tuple[int, int], list[Tensor | None]]] = {}
 
@@ -157,26 +159,24 @@ class Run:
             gates = tuple(end <= sigma <= start for start, end in self._ranges.values())
         return CallInputs(self, call, gates)
 
-    def rows(self, call: Call) -> dict[Slot, list[tuple[int, Rows]]]:
-        """Keys and values of every slot, laid out for the chunks of a call."""
+    def rows(self, call: Call) -> tuple[SlotRows, str]:
+        """Keys and values of every slot, laid out for a call, and a name for their structure."""
+        split = any(per_latent_lane(lane, call) for lane in self._lanes)
         roles = tuple(chunk.positive for chunk in call.chunks)
-        latents = call.latents if self._any_per_latent(call) else 1
-        key = (roles, latents, call.window, call.device, call.dtype)
+        key = (roles, call.latents if split else 1, call.window, call.device, call.dtype)
         if key not in self._rows:
-            self._rows[key] = {
+            rows = {
                 slot: [(lane, lay_out(group, call)) for lane, group in lanes]
                 for slot, lanes in self._lanes_of.items()
             }
+            self._rows[key] = rows, self._structure(rows)
         return self._rows[key]
 
-    def _any_per_latent(self, call: Call) -> bool:
-        return any(per_latent_lane(lane, call) for lane in self._lanes)
-
-    def structure(self, call: Call) -> str:
-        """A name for everything about a call that is not the contents of a tensor."""
+    def _structure(self, rows: SlotRows) -> str:
+        """A name for everything about a call's references that is not the contents of a tensor."""
         masked = [self._masked(lane) for lane in self._lanes]
-        rows = [(slot, [(n, r.k.shape) for n, r in rows]) for slot, rows in self.rows(call).items()]
-        return hashlib.blake2s(repr((masked, rows)).encode(), digest_size=8).hexdigest()
+        shapes = [(slot, [(lane, r.k.shape) for lane, r in laid]) for slot, laid in rows.items()]
+        return hashlib.blake2s(repr((masked, shapes)).encode(), digest_size=8).hexdigest()
 
     def _masked(self, lane: Lane) -> bool:
         return any(region.mask is not None or region in self._ranges for region in lane)

@@ -82,7 +82,7 @@ def make_environment(
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if (folder / "complete").exists():
         return python
-    say(f"setting up {folder} (once; several GB with PyTorch)")
+    say(f"setting up {folder} (once{'' if below else '; several GB with PyTorch'})")
     uv("venv", "--quiet", "--clear", "--python", base, str(folder))
     arguments = ["pip", "install", "--python", str(python), *packages]
     if requirements:

@@ -4,6 +4,8 @@ from collections import Counter
 
 import pytest
 import torch
+from comfy_extras.nodes_model_downscale import PatchModelAddDownscale
+from ipadapter_pack.masks.grid import pyramid
 from ipadapter_pack.nodes import run
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.support import ENCODER, adapter, apply, left_half
@@ -56,6 +58,30 @@ def test_constant_with_areas_once_per_area(loaded, work):
     assert {area for _, area, _ in work["masks"]} == {None, (0, 4, 8, 4)}
     assert set(work["masks"].values()) == {1}
     assert set(work["rows"].values()) == {1}
+
+
+def test_constant_with_grids_that_only_layers_know(loaded, work, monkeypatch):
+    """Deep shrink runs the first steps on a smaller grid, between the UNet's own."""
+    stacked = Counter()
+    lane_mask = run.Run._lane_mask
+
+    def counting(self, lane, grid, call, gates):
+        stacked[grid] += 1
+        return lane_mask(self, lane, grid, call, gates)
+
+    monkeypatch.setattr(run.Run, "_lane_mask", counting)
+    tiny.sample(deep_shrink(graph(loaded)), size=(22, 26), steps=6)
+    assert set(stacked) - set(pyramid(22, 26)), stacked
+    assert set(work["masks"].values()) == set(stacked.values()) == {1}
+
+
+def deep_shrink(model):
+    settings = {
+        "downscale_after_skip": True,
+        "downscale_method": "bicubic",
+        "upscale_method": "bicubic",
+    }
+    return PatchModelAddDownscale.execute(model, 3, 1.5, 0.0, 0.5, **settings)[0]
 
 
 def test_constant_no_adapter_or_encoder_layer_runs_while_sampling(loaded):
