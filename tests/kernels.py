@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import torch
+from torch._C import DispatchKey
 from torch.utils._python_dispatch import TorchDispatchMode
 
 # Return a view, or memory without contents, but do not say so in their signature.
@@ -31,10 +33,12 @@ class Kernels(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        with self:
-            parts = func.decompose(*args, **kwargs)
-        if parts is not NotImplemented:
-            return parts
+        # As PyTorch itself takes them apart; ``decompose`` may use its compiler's recipes, which
+        # make some 140 operations of one bicubic kernel.
+        composite = DispatchKey.CompositeImplicitAutograd
+        if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), composite.name):
+            with self:
+                return func._op_dk(composite, *args, **kwargs)
         name = func._schema.name
         view = any(r.alias_info and not r.alias_info.is_write for r in func._schema.returns)
         if not view and name not in NO_KERNEL:

@@ -43,6 +43,7 @@ def main(arguments: list[str]) -> None:
         **os.environ,
         "COMFYUI_PATH": str(comfyui),
         "COMFYUI_PYTHON": str(python),
+        "IPADAPTER_REGIONS_CACHE": str(CACHE),
         "PATH": f"{python.parent}{os.pathsep}{os.environ.get('PATH', '')}",
         "PYTHONPYCACHEPREFIX": str(CACHE / "pycache"),  # nothing is written into a user's ComfyUI
         "HF_HUB_OFFLINE": "1",

@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 from tqdm import tqdm
 
-from .problem import Problem
+from .errors import RunError
 
 Graph = dict[str, dict[str, Any]]  # the API format: node id -> class_type, inputs, _meta
 ENDINGS = ("execution_success", "execution_error", "execution_interrupted")
@@ -66,7 +66,7 @@ class Client:
             answer = await response.json()
         if response.status == 200:
             return answer["prompt_id"]
-        raise Problem("\n".join(refusals(graph, answer)))
+        raise RunError("\n".join(refusals(graph, answer)))
 
     async def _finished(self, session: aiohttp.ClientSession, graph: Graph, job: str) -> dict:
         """The outputs of a run, by node; ComfyUI files them a moment after its last event."""
@@ -79,9 +79,9 @@ class Client:
             if record.get("status") == "completed":
                 return record["outputs"]
             if record.get("status") == "cancelled":
-                raise Problem("the run was cancelled")
+                raise RunError("the run was cancelled")
             if record.get("status") == "failed":
-                raise Problem(failure(graph, record["execution_error"]))
+                raise RunError(failure(graph, record["execution_error"]))
             await asyncio.sleep(0.1)
 
     async def _view(self, session: aiohttp.ClientSession, image: dict[str, str]) -> bytes:
@@ -95,7 +95,7 @@ class Client:
         form.add_field("overwrite", "true")
         async with self._session() as session, session.post("/upload/image", data=form) as response:
             if response.status != 200:
-                raise Problem(f"{self.url} did not take the picture {name} ({response.status})")
+                raise RunError(f"{self.url} did not take the picture {name} ({response.status})")
             return (await response.json())["name"]
 
     async def _get_json(self, path: str) -> Any:
@@ -110,7 +110,7 @@ class Client:
             async with aiohttp.ClientSession(self.url, timeout=timeout) as session:
                 yield session
         except (aiohttp.ClientError, asyncio.TimeoutError, json.JSONDecodeError) as error:
-            raise Problem(f"no ComfyUI answers at {self.url} ({error})") from error
+            raise RunError(f"no ComfyUI answers at {self.url} ({error})") from error
 
 
 async def follow(

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from .problem import Problem
+from .errors import RunError
 
 PACK = Path(__file__).resolve().parent.parent
 ACCELERATOR = (
@@ -127,13 +127,13 @@ def wait_until_ready(process: subprocess.Popen, url: str, log: Path, seconds: fl
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if process.poll() is not None:
-            raise Problem(f"ComfyUI stopped while starting. Its last lines:\n{tail(log)}")
+            raise RunError(f"ComfyUI stopped while starting. Its last lines:\n{tail(log)}")
         try:
             urllib.request.urlopen(f"{url}/system_stats", timeout=5).close()
             return
         except OSError:
             time.sleep(0.2)
-    raise Problem(f"ComfyUI did not answer within {seconds:.0f} s. Its last lines:\n{tail(log)}")
+    raise RunError(f"ComfyUI did not answer within {seconds:.0f} s. Its last lines:\n{tail(log)}")
 
 
 def tail(log: Path, lines: int = 15) -> str:

@@ -2,6 +2,7 @@
 
 import math
 
+import comfy.samplers
 import numpy as np
 import pytest
 import torch
@@ -33,6 +34,27 @@ def test_exact_closed_range_is_no_adapter(loaded):
     model = tiny.shared_model()
     closed = apply(model, loaded, 1, start_at=1.0, end_at=1.0)
     assert torch.equal(tiny.sample(closed), tiny.sample(model))
+
+
+@pytest.mark.parametrize("start_at", [0.0, 0.25, 0.5])
+@pytest.mark.parametrize("end_at", [0.5, 0.75, 1.0])
+def test_exact_range_includes_both_ends(loaded, start_at, end_at):
+    """Active while percent_to_sigma(end_at) <= sigma <= percent_to_sigma(start_at)."""
+    model = apply(tiny.shared_model(), loaded, 1, start_at=start_at, end_at=end_at)
+    layers = Layers(model)
+    sampling = model.get_model_object("model_sampling")
+    percents = [0.1, 0.25, 0.4, 0.5, 0.6, 0.75, 0.9]
+    sigmas = torch.tensor([sampling.percent_to_sigma(p) for p in percents] + [0.0])
+    noise = torch.zeros(1, 4, 8, 8)
+    sampler = comfy.samplers.sampler_object("euler")
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_conds(tiny.conditioning(1), tiny.conditioning(2))
+    guider.sample(noise, noise, sampler, sigmas)
+    acted = [not torch.equal(out, without) for key, _, out, without in layers.calls if key == FIRST]
+    assert acted == [start_at <= percent <= end_at for percent in percents]
+
+
+FIRST = ("input", 1, 0)
 
 
 def test_exact_outside_the_mask_a_layer_is_as_without(loaded):

@@ -1,0 +1,202 @@
+"""Runs a bundled workflow against a running ComfyUI, or one that it starts and stops itself."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .client import Client, Graph, Picture, title
+from .errors import RunError
+from .server import running
+
+WORKFLOWS = Path(__file__).resolve().parent / "api"
+# A model option: the node class and input that it sets, and the folder of such files.
+MODELS = {
+    "checkpoint": ("CheckpointLoaderSimple", "ckpt_name", "checkpoints"),
+    "ipadapter": ("IPAdapterModelLoader", "ipadapter_file", "ipadapter"),
+    "clip_vision": ("CLIPVisionLoader", "clip_name", "clip_vision"),
+}
+PICTURE_NODES = {"LoadImage", "LoadImageMask"}
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = parser().parse_args(arguments)
+    if options.list or not options.name:
+        print("\n".join(f"{name:28} {about(name)}" for name in bundled()))
+        return 0
+    try:
+        graph = load(options.name)
+        assignments = [read_assignment(graph, text) for text in options.set]
+        chosen = {name: getattr(options, name) for name in MODELS if getattr(options, name)}
+        with connected(options.server, chosen) as (client, names):
+            choose_models(graph, names, client.object_info())
+            for assignment in assignments:
+                assignment.carry_out(graph, client)
+            for path in save(client.run(graph), options.out):
+                print(path)
+    except RunError as error:
+        print(f"run.py: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="run.py", description=__doc__)
+    parser.add_argument("name", nargs="?", help="a bundled workflow, or an API-format JSON file")
+    parser.add_argument("--list", action="store_true", help="list the bundled workflows")
+    add_models(parser)
+    parser.add_argument("--server", metavar="URL", help="use this running ComfyUI")
+    parser.add_argument(
+        "--set",
+        metavar="TITLE.INPUT=VALUE",
+        action="append",
+        default=[],
+        help="set an input of the node with that title: prompt.text='a fox', seed.value=3, "
+        "reference_left.image=anna.png (a picture here is uploaded)",
+    )
+    parser.add_argument("--out", type=Path, default=Path("output"), help="folder for the pictures")
+    return parser
+
+
+def add_models(parser: argparse.ArgumentParser) -> None:
+    for name in MODELS:
+        flag = f"--{name.replace('_', '-')}"
+        parser.add_argument(flag, metavar="F", help="as the server lists it; or a file's path")
+
+
+def bundled() -> list[str]:
+    return sorted(path.stem for path in WORKFLOWS.glob("*.json"))
+
+
+def about(name: str) -> str:
+    """The heading of the note in a bundled workflow."""
+    nodes = json.loads((WORKFLOWS.parent / f"{name}.json").read_text())["nodes"]
+    notes = [n["widgets_values"][0] for n in nodes if n["type"] in ("Note", "MarkdownNote")]
+    return notes[0].splitlines()[0].lstrip("# ") if notes else ""
+
+
+def load(name: str) -> Graph:
+    path = WORKFLOWS / f"{name}.json" if name in bundled() else Path(name)
+    if not path.is_file():
+        raise RunError(f"there is no workflow {name}; there are {', '.join(bundled())}")
+    try:
+        graph = json.loads(path.read_text())
+    except ValueError as error:
+        raise RunError(f"{path} is not JSON ({error})") from error
+    if not all(isinstance(n, dict) and "class_type" in n for n in graph.values()):
+        raise RunError(f"{path} is not in ComfyUI's API format (File > Export (API))")
+    return graph
+
+
+@contextlib.contextmanager
+def connected(
+    server: str | None, models: dict[str, str], folders: dict[str, list[Path]] | None = None
+) -> Iterator[tuple[Client, dict[str, str]]]:
+    """A ComfyUI to talk to, and each chosen model as that ComfyUI calls it.
+
+    Without a server one is started, whose model folders include those of the chosen paths.
+    """
+    if server:
+        yield Client(server), models
+        return
+    paths = {name: Path(file).expanduser() for name, file in models.items()}
+    files = {name: path for name, path in paths.items() if path.is_file()}
+    with contextlib.ExitStack() as stack:
+        folders = {kind: list(more) for kind, more in (folders or {}).items()}
+        for name, path in files.items():
+            folders.setdefault(MODELS[name][2], []).append(path.resolve().parent)
+        url = stack.enter_context(running(folders))
+        yield Client(url), models | {name: path.name for name, path in files.items()}
+
+
+def choose_models(graph: Graph, names: dict[str, str], known: dict[str, Any]) -> None:
+    """Put the chosen models into every loader of their kind."""
+    for name, file in names.items():
+        kind, socket, folder = MODELS[name]
+        if kind not in known:
+            raise RunError(f"this ComfyUI has no {kind} node: is the pack installed in it?")
+        choices = options_of(known[kind]["input"]["required"][socket])
+        if file not in choices:
+            listed = ", ".join(choices) or "none"
+            raise RunError(f"--{name.replace('_', '-')} {file}: models/{folder} has {listed}")
+        for node in graph.values():
+            if node["class_type"] == kind:
+                node["inputs"][socket] = file
+
+
+def options_of(spec: list[Any]) -> list[str]:
+    """The choices of a combo, in either form in which ComfyUI describes one."""
+    return spec[0] if isinstance(spec[0], list) else spec[1].get("options", [])
+
+
+class Assignment(NamedTuple):
+    """One TITLE.INPUT=VALUE, checked against the graph."""
+
+    nodes: list[str]
+    socket: str
+    value: Any  # a Path where a picture is to be uploaded
+
+    def carry_out(self, graph: Graph, client: Client) -> None:
+        value = upload(client, self.value) if isinstance(self.value, Path) else self.value
+        for node in self.nodes:
+            graph[node]["inputs"][self.socket] = value
+
+
+def read_assignment(graph: Graph, text: str) -> Assignment:
+    """Understand TITLE.INPUT=VALUE; the value takes the type of the one that it replaces."""
+    target, equals, value = text.partition("=")
+    name, dot, socket = target.rpartition(".")
+    if not (equals and dot):
+        raise RunError(f"--set {text}: write it as TITLE.INPUT=VALUE, as in prompt.text=fox")
+    nodes = [key for key in graph if title(graph, key) == name]
+    if not nodes:
+        titles = ", ".join(sorted({title(graph, key) for key in graph}))
+        raise RunError(f"--set {text}: no node has the title {name}; there are {titles}")
+    node = graph[nodes[0]]
+    values = {k: v for k, v in node["inputs"].items() if not isinstance(v, list)}
+    if socket not in values:
+        has = ", ".join(values) or "none that can be set"
+        raise RunError(f"--set {text}: {name} has no input {socket}; it has {has}")
+    if node["class_type"] in PICTURE_NODES and socket == "image" and Path(value).is_file():
+        return Assignment(nodes, socket, Path(value))
+    return Assignment(nodes, socket, like(values[socket], value, text))
+
+
+def upload(client: Client, path: Path) -> str:
+    """Under a name made of its contents, so that the same picture is the same to ComfyUI."""
+    data = path.read_bytes()
+    return client.upload(f"{hashlib.sha256(data).hexdigest()}{path.suffix.lower()}", data)
+
+
+def like(current: Any, text: str, assignment: str) -> Any:
+    """The text as a value of the current one's type."""
+    if isinstance(current, str):
+        return text
+    if isinstance(current, bool):
+        words = {"true": True, "1": True, "on": True, "false": False, "0": False, "off": False}
+        if text.lower() in words:
+            return words[text.lower()]
+    else:
+        with contextlib.suppress(ValueError):
+            return type(current)(text)
+    raise RunError(f"--set {assignment}: {text} is not a {type(current).__name__}")
+
+
+def save(pictures: Sequence[Picture], folder: Path) -> list[Path]:
+    """Write the pictures into a folder; nothing that is there already is lost."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths: list[Path] = []
+    for picture in pictures:
+        path, number = folder / picture.name, 1
+        while path.exists():
+            number += 1
+            path = folder / f"{Path(picture.name).stem}_{number}{Path(picture.name).suffix}"
+        path.write_bytes(picture.data)
+        paths.append(path)
+    return paths
