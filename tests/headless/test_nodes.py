@@ -1,0 +1,94 @@
+"""Public names, which saved workflows hold us to, and what ComfyUI is told of each node."""
+
+import asyncio
+
+import folder_paths
+import pytest
+from ipadapter_pack.nodes.extension import IPAdapterRegions, register_model_folder
+
+import nodes as comfyui_nodes
+
+# id: display name, inputs in the order of widgets and sockets
+PUBLIC = {
+    "IPAdapterModelLoader": ("Load IPAdapter Model", "ipadapter_file"),
+    "IPAdapterApply": (
+        "Apply IPAdapter",
+        "ipadapter clip_vision image model weight noise weight_type start_at end_at unfold_batch "
+        "attn_mask image_negative",
+    ),
+    "IPAdapterSolidMask": ("Solid Mask (IPAdapter)", "value width height"),
+    "IPAdapterFeatherMask": ("Feather Mask (IPAdapter)", "mask left top right bottom"),
+    "IPAdapterMaskComposite": ("Mask Composite (IPAdapter)", "destination source x y operation"),
+    "IPAdapterMaskFromColor": ("Mask From Color (IPAdapter)", "image color tolerance"),
+    "IPAdapterPreviewMask": ("Preview Mask (IPAdapter)", "mask"),
+}
+
+
+def ours():
+    """As ComfyUI loads them."""
+
+    async def load():
+        extension = IPAdapterRegions()
+        await extension.on_load()
+        return await extension.get_node_list()
+
+    return asyncio.run(load())
+
+
+@pytest.fixture(scope="module")
+def schemas():
+    return {node.GET_SCHEMA().node_id: node.GET_SCHEMA() for node in ours()}
+
+
+def test_names_and_order_are_for_ever(schemas):
+    found = {
+        name: (schema.display_name, " ".join(i.id for i in schema.inputs))
+        for name, schema in schemas.items()
+    }
+    assert found == PUBLIC
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_socket_is_described(schemas, name):
+    schema = schemas[name]
+    assert schema.category == "IPAdapter Regions"
+    assert schema.description
+    for socket in [*schema.inputs, *schema.outputs]:
+        assert socket.tooltip, socket
+
+
+def test_defaults_and_ranges_of_apply(schemas):
+    inputs = {i.id: i for i in schemas["IPAdapterApply"].inputs}
+    ranges = {
+        name: (i.default, i.min, i.max, i.step) for name, i in inputs.items() if hasattr(i, "min")
+    }
+    assert ranges == {
+        "weight": (1.0, -1.0, 3.0, 0.05),
+        "noise": (0.0, 0.0, 1.0, 0.01),
+        "start_at": (0.0, 0.0, 1.0, 0.001),
+        "end_at": (1.0, 0.0, 1.0, 0.001),
+    }
+    assert inputs["weight_type"].options == ["original", "linear", "channel penalty"]
+    assert inputs["unfold_batch"].default is False
+    optional = {name for name, i in inputs.items() if i.optional}
+    assert optional == {"clip_vision", "attn_mask", "image_negative"}
+
+
+def test_an_id_that_another_pack_owns_is_left_to_it(monkeypatch):
+    theirs = {"IPAdapterModelLoader": object}
+    monkeypatch.setattr(comfyui_nodes, "NODE_CLASS_MAPPINGS", theirs)
+    assert {node.GET_SCHEMA().node_id for node in ours()} == PUBLIC.keys() - theirs.keys()
+
+
+def test_model_folder_keeps_what_others_added(monkeypatch):
+    known = {"ipadapter": (["/elsewhere"], {".safetensors"})}
+    monkeypatch.setattr(folder_paths, "folder_names_and_paths", known)
+    register_model_folder("ipadapter")
+    register_model_folder("ipadapter")
+    paths, extensions = known["ipadapter"]
+    assert paths[0] == "/elsewhere"
+    assert len(paths) == 2
+    assert extensions == {".safetensors"}
+    known.clear()
+    register_model_folder("ipadapter")
+    assert known["ipadapter"][1] == folder_paths.supported_pt_extensions
