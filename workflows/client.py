@@ -50,8 +50,13 @@ class Client:
             socket = await session.ws_connect("/ws", params={"clientId": client_id}, max_msg_size=0)
             async with socket:
                 job = await self._queue(session, graph, client_id)
-                with tqdm(total=len(graph), disable=not progress, leave=False) as bar:
-                    await follow(socket, job, progress_shower(bar, graph))
+                # None: only where a person watches
+                with tqdm(total=len(graph), disable=None if progress else True, leave=False) as bar:
+                    try:
+                        await follow(socket, job, progress_shower(bar, graph))
+                    except asyncio.CancelledError:  # Ctrl-C
+                        await self._cancel(session, job)
+                        raise
             outputs = await self._finished(session, graph, job)
             return [
                 Picture(title(graph, node), image["filename"], await self._view(session, image))
@@ -64,9 +69,16 @@ class Client:
         body = {"prompt": graph, "client_id": client_id}
         async with session.post("/prompt", json=body) as response:
             answer = await response.json()
-        if response.status == 200:
+        if response.status == 200 and not answer.get("node_errors"):
             return answer["prompt_id"]
+        if response.status == 200:  # ComfyUI runs what else the graph has
+            await self._cancel(session, answer["prompt_id"])
         raise RunError("\n".join(refusals(graph, answer)))
+
+    async def _cancel(self, session: aiohttp.ClientSession, job: str) -> None:
+        """Take a job out of the queue, or stop it if it is the one that runs."""
+        await session.post("/queue", json={"delete": [job]})
+        await session.post("/interrupt", json={"prompt_id": job})
 
     async def _finished(self, session: aiohttp.ClientSession, graph: Graph, job: str) -> dict:
         """The outputs of a run, by node; ComfyUI files them a moment after its last event."""

@@ -143,7 +143,9 @@ class Assignment(NamedTuple):
     value: Any  # a Path where a picture is to be uploaded
 
     def carry_out(self, graph: Graph, client: Client) -> None:
-        value = upload(client, self.value) if isinstance(self.value, Path) else self.value
+        value = self.value
+        if isinstance(value, Path):
+            value = upload(client, value.read_bytes(), value.suffix)
         for node in self.nodes:
             graph[node]["inputs"][self.socket] = value
 
@@ -168,10 +170,9 @@ def read_assignment(graph: Graph, text: str) -> Assignment:
     return Assignment(nodes, socket, like(values[socket], value, text))
 
 
-def upload(client: Client, path: Path) -> str:
+def upload(client: Client, data: bytes, suffix: str) -> str:
     """Under a name made of its contents, so that the same picture is the same to ComfyUI."""
-    data = path.read_bytes()
-    return client.upload(f"{hashlib.sha256(data).hexdigest()}{path.suffix.lower()}", data)
+    return client.upload(f"{hashlib.sha256(data).hexdigest()}{suffix.lower()}", data)
 
 
 def like(current: Any, text: str, assignment: str) -> Any:

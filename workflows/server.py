@@ -19,6 +19,7 @@ import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from .errors import RunError
@@ -107,6 +108,7 @@ def comfyui() -> Path:
     return Path(os.environ["COMFYUI_PATH"])
 
 
+@cache
 def has_accelerator(python: str) -> bool:
     answer = subprocess.run([python, "-c", ACCELERATOR], capture_output=True, text=True)
     return answer.stdout.strip() == "True"

@@ -83,16 +83,18 @@ def run(server: str | None, chosen: dict[str, str]) -> tuple[Image.Image, list[R
     save_masks(graph)
     with connected(server, chosen, folders) as (client, names):
         choose_models(graph, names, client.object_info())
-        for side, path in pictures.items():
-            graph[node_titled(graph, f"reference_{side}")]["inputs"]["image"] = upload(client, path)
+        for side, picture in pictures.items():
+            name = upload(client, as_png(picture), ".png")
+            graph[node_titled(graph, f"reference_{side}")]["inputs"]["image"] = name
         saved = sample(client, graph)
         result = saved["output"]
         regions = []
         for side in SIDES:
-            difference = np.abs(pixels(result) - pixels(sample(client, without(graph, side))["output"]))
+            difference = np.abs(
+                pixels(result) - pixels(sample(client, without(graph, side))["output"])
+            )
             mask = ImageOps.grayscale(saved[f"{side} region"]).resize(result.size)
-            reference = Image.open(pictures[side]).convert("RGB")
-            regions.append(Region(side, reference, pixels(mask), difference.mean(-1)))
+            regions.append(Region(side, pictures[side], pixels(mask), difference.mean(-1)))
     return result, regions
 
 
@@ -121,8 +123,14 @@ def node_titled(graph: Graph, name: str) -> str:
     return next(node for node in graph if title(graph, node) == name)
 
 
+def as_png(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
 def pixels(image: Image.Image) -> Pixels:
-    return np.asarray(image, np.float32) / 255
+    return np.asarray(image, np.float32) / np.float32(255)
 
 
 def random_models() -> tuple[dict[str, str], dict[str, list[Path]]]:
@@ -133,10 +141,11 @@ def random_models() -> tuple[dict[str, str], dict[str, list[Path]]]:
         "ipadapter": ("ipadapter", tiny_models.adapter),
         "clip_vision": ("clip_vision", tiny_models.clip_vision),
     }
+    newest = max(source.stat().st_mtime for source in Path(__file__).parent.glob("tiny_*.py"))
     folders: dict[str, list[Path]] = {}
     for kind, make in makers.values():
         path = cache / kind / "random.safetensors"
-        if not path.exists() or path.stat().st_mtime < Path(tiny_models.__file__).stat().st_mtime:
+        if not path.exists() or path.stat().st_mtime < newest:
             make(path)
         folders[kind] = [path.parent]
     return dict.fromkeys(makers, "random.safetensors"), folders
@@ -146,10 +155,12 @@ def random_models() -> tuple[dict[str, str], dict[str, list[Path]]]:
 PICTURES = ("flux_kontext_dev_basic-1.webp", "flux_canny_model_example-1.webp", "default-1.webp")
 
 
-def reference_pictures() -> list[Path]:
+def reference_pictures() -> list[Image.Image]:
     """Two real pictures that this ComfyUI has: from its templates, else its example."""
-    found = [path for name in PICTURES for path in template_pictures(name)]
-    return [*found, *[comfyui() / "input" / "example.png"] * 2][:2]
+    found = [Image.open(path) for name in PICTURES for path in template_pictures(name)]
+    example = Image.open(comfyui() / "input" / "example.png")
+    pictures = [*found, example, ImageOps.flip(ImageOps.invert(example.convert("RGB")))]
+    return [picture.convert("RGB") for picture in pictures[:2]]
 
 
 def template_pictures(name: str) -> Iterator[Path]:
@@ -168,7 +179,9 @@ def write(out: Path, result: Image.Image, regions: list[Region], note: str) -> N
     for region in regions:
         pictures[f"difference-{region.side}"] = heat_map(region.difference / scale)
     figures = {r.side: {"inside": r.inside, "outside": r.outside} for r in regions}
-    pictures["contact-sheet"] = contact_sheet(pictures, [r.reference for r in regions], figures, note)
+    pictures["contact-sheet"] = contact_sheet(
+        pictures, [r.reference for r in regions], figures, note
+    )
     for name, picture in pictures.items():
         picture.save(out / f"{name}.png")
     (out / "differences.json").write_text(json.dumps(figures, indent=2) + "\n")

@@ -102,4 +102,4 @@ def key_value_projections(random: Random) -> Tensors:
     for layer in range(LAYERS):
         name = f"ip_adapter.{2 * layer + 1}"
         yield from random.linear(f"{name}.to_k_ip", WIDTH, TEXT, bias=False)
-        yield from random.linear(f"{name}.to_v_ip", WIDTH, TEXT, gain=6.0, bias=False)
+        yield from random.linear(f"{name}.to_v_ip", WIDTH, TEXT, gain=10.0, bias=False)

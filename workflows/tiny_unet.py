@@ -19,9 +19,9 @@ from .tiny_layers import Random, Tensors, layer, norm
 WIDTH = 320  # the only width that ComfyUI recognises as SD1.5; every level has it
 TEXT = 768
 GROUPS = (32, WIDTH // 32)
-STEADY = 30.0  # the constant in each group, where the latent is about 1
-PASS = 1.0  # divides what leaves: noise in, the same noise out
-NEW = 0.02  # how much of what the blocks wrote leaves
+STEADY = 60.0  # the constant in each group, where the latent is about 1
+PASS = 0.52  # divides what leaves: noise in, the same noise out
+NEW = 0.04  # how much of what the blocks wrote leaves
 BELL = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16
 DOT = torch.tensor([[0.0, 0, 0], [0, 1, 0], [0, 0, 0]])
 
@@ -120,14 +120,12 @@ def autoencoder(random: Random) -> Tensors:
     yield from soft(random, f"{encoder}.14", 4, 64)
     yield from soft(random, f"{decoder}.1", 64, 4)
     yield from stack(random, decoder, (3, 4, 5, 8, 9, 10, 13, 14, 15, 18), (7, 12, 17))
-    colors = random.normal(3, 64, 1, 1, std=0.05)
+    colors = random.normal(3, 64, 1, 1, std=0.04)
     colors = (colors - colors.mean(1, keepdim=True)) * BELL
     yield from layer(f"{decoder}.19", colors, torch.full((3,), 0.5))
 
 
-def stack(
-    random: Random, name: str, blocks: tuple[int, ...], between: tuple[int, ...]
-) -> Tensors:
+def stack(random: Random, name: str, blocks: tuple[int, ...], between: tuple[int, ...]) -> Tensors:
     """Residual blocks of three convolutions, and the convolutions where the size changes."""
     for block in blocks:
         for convolution in (0, 2, 4):

@@ -6,6 +6,9 @@ from ipadapter_pack.tests.comfyui import import_comfyui
 import_comfyui("--cpu", "--use-pytorch-cross-attention")
 
 import torch  # noqa: E402
+from ipadapter_pack.workflows import tiny_models  # noqa: E402
+from ipadapter_pack.workflows.client import Client  # noqa: E402
+from ipadapter_pack.workflows.server import running  # noqa: E402
 
 torch.set_num_threads(1)  # the models are so small that a second thread only waits
 
@@ -15,3 +18,22 @@ def inference_mode():
     """ComfyUI runs every node so."""
     with torch.inference_mode():
         yield
+
+
+@pytest.fixture(scope="session")
+def model_folders(tmp_path_factory):
+    """Folders of tiny models that ComfyUI's own loaders read."""
+    folder = tmp_path_factory.mktemp("models")
+    tiny_models.checkpoint(folder / "checkpoints" / "tiny.safetensors")
+    tiny_models.clip_vision(folder / "clip_vision" / "tiny.safetensors")
+    tiny_models.adapter(folder / "ipadapter" / "tiny.safetensors")
+    tiny_models.adapter(folder / "ipadapter" / "tiny_plus.safetensors", "plus")
+    (folder / "ipadapter" / "broken.safetensors").write_bytes(b"half a file")
+    return {path.name: [path] for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="session")
+def client(model_folders):
+    """A ComfyUI of its own over HTTP; it remembers the last run only."""
+    with running(model_folders, options=["--cache-classic"]) as url:
+        yield Client(url)

@@ -1,0 +1,63 @@
+"""What tests share that run a bundled workflow over HTTP: small graphs, and their pictures."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+from ipadapter_pack.workflows.client import Client, Graph, title
+from ipadapter_pack.workflows.runner import load, upload
+from PIL import Image
+
+MODELS = {
+    "ckpt_name": "tiny.safetensors",
+    "clip_name": "tiny.safetensors",
+    "ipadapter_file": "tiny.safetensors",
+}
+SMALL = {"width": 128, "height": 128, "steps": 2}
+SIZED = ("EmptyLatentImage", "KSampler")
+
+
+def small(name: str) -> Graph:
+    """A bundled workflow with the tiny models, few pixels and few steps."""
+    graph = load(name)
+    for node in graph.values():
+        values = MODELS | (SMALL if node["class_type"] in SIZED else {})
+        node["inputs"] |= {k: v for k, v in values.items() if k in node["inputs"]}
+    return graph
+
+
+def set_inputs(graph: Graph, wanted: str, **inputs: Any) -> Graph:
+    """A copy with these inputs in every node of that class or title."""
+    changed = {}
+    for key, node in graph.items():
+        hit = wanted in (node["class_type"], title(graph, key))
+        changed[key] = node | {"inputs": node["inputs"] | inputs} if hit else node
+    return changed
+
+
+def result(client: Client, graph: Graph) -> np.ndarray:
+    """The picture that a run leaves under the title "output"."""
+    (picture,) = [p for p in client.run(graph, progress=False) if p.node == "output"]
+    return np.asarray(Image.open(io.BytesIO(picture.data)), np.float32) / 255
+
+
+def uploaded(client: Client, image: Image.Image) -> str:
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return upload(client, file.getvalue(), ".png")
+
+
+def stripes(color: str) -> Image.Image:
+    image = Image.new("RGB", (224, 224), color)
+    for x in range(0, 224, 32):
+        image.paste("white", (x, 0, x + 8, 224))
+    return image
+
+
+def left_half() -> Image.Image:
+    """Painted in the left half, as the mask editor saves it: transparent there."""
+    image = Image.new("RGBA", (128, 128), "black")
+    image.paste((0, 0, 0, 0), (0, 0, 64, 128))
+    return image

@@ -1,0 +1,157 @@
+"""The command line that runs a workflow without a browser keeps its promises."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ipadapter_pack.tests.conftest import ROOT
+from ipadapter_pack.tests.headless.runs import SMALL, set_inputs, small, stripes
+from ipadapter_pack.workflows import runner
+from ipadapter_pack.workflows.client import Client
+from ipadapter_pack.workflows.errors import RunError
+from ipadapter_pack.workflows.server import running
+from PIL import Image
+
+QUICK = [f"--set=Empty Latent Image.{side}={SMALL[side]}" for side in ("width", "height")]
+QUICK += [f"--set=KSampler.steps={SMALL['steps']}"]
+TINY = [f"--{name.replace('_', '-')}=tiny.safetensors" for name in runner.MODELS]
+
+
+@pytest.fixture
+def run(client, tmp_path, capsys):
+    """Run with these arguments: the exit code, the lines printed, the lines of errors."""
+
+    def run(*arguments):
+        options = [*arguments, "--server", client.url, "--out", str(tmp_path / "out")]
+        code = runner.main(options)
+        printed = capsys.readouterr()
+        return code, printed.out.splitlines(), printed.err.splitlines()
+
+    return run
+
+
+def test_run_saves_every_output_and_prints_its_path(run, tmp_path):
+    code, paths, errors = run("two_references", *TINY, *QUICK)
+    assert (code, errors) == (0, [])
+    assert [Path(path).parent for path in paths] == [tmp_path / "out"]
+    assert Image.open(paths[0]).size == (SMALL["width"], SMALL["height"])
+
+
+def test_run_loses_no_picture_of_an_earlier_run(run):
+    first, second = (run("two_references", *TINY, *QUICK)[1][0] for _ in range(2))
+    assert first != second
+    assert Path(first).is_file()
+
+
+def test_run_takes_a_graph_of_your_own(run, tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(small("two_references")))
+    assert run(str(path))[0] == 0
+
+
+def test_run_lists_the_workflows_with_what_they_show(capsys):
+    assert runner.main(["--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == runner.bundled()
+    assert all(len(line.split()) > 2 for line in lines)
+
+
+def test_run_sets_inputs_with_the_type_they_have(client):
+    graph = small("two_references")
+    for text in ("seed.value=3", "prompt.text=3", "KSampler.cfg=3", "seam.left=3"):
+        runner.read_assignment(graph, text).carry_out(graph, client)
+    by_title = {node["_meta"]["title"]: node["inputs"] for node in graph.values()}
+    values = [by_title["seed"]["value"], by_title["prompt"]["text"], by_title["KSampler"]["cfg"]]
+    assert values == [3, "3", 3.0]
+    assert [type(value) for value in values] == [int, str, float]
+    unfold = runner.read_assignment(graph, "Apply IPAdapter (left).unfold_batch=true")
+    assert unfold.value is True
+
+
+def test_run_uploads_a_picture_under_a_name_made_of_its_contents(client, tmp_path):
+    graph = small("two_references")
+    for name in ("one.png", "two.png"):
+        stripes("green").save(tmp_path / name)
+    names = set()
+    for name in ("one.png", "two.png"):
+        text = f"reference_left.image={tmp_path / name}"
+        runner.read_assignment(graph, text).carry_out(graph, client)
+        (node,) = [n for n in graph.values() if n["_meta"]["title"] == "reference_left"]
+        names.add(node["inputs"]["image"])
+    (uploaded,) = names
+    assert len(Path(uploaded).stem) == 64
+    listed = client.object_info()["LoadImage"]["input"]["required"]["image"]
+    assert uploaded in runner.options_of(listed)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["no_such"], ["no workflow no_such", "two_references"]),
+        (["two_references", "--set", "prmpt.text=x"], ["no node has the title prmpt", "prompt"]),
+        (["two_references", "--set", "prompt.txt=x"], ["prompt has no input txt", "text"]),
+        (["two_references", "--set", "prompt.clip=x"], ["prompt has no input clip", "text"]),
+        (["two_references", "--set", "seed.value=x"], ["x is not a int"]),
+        (["two_references", "--set", "seed=3"], ["TITLE.INPUT=VALUE"]),
+        (["two_references", "--ipadapter", "no.bin"], ["--ipadapter no.bin", "tiny.safetensors"]),
+    ],
+)
+def test_run_says_what_there_is_instead(run, arguments, words):
+    code, paths, errors = run(*arguments)
+    assert (code, paths, len(errors)) == (2, [], 1)
+    for word in words:
+        assert word in errors[0]
+
+
+def test_run_says_what_the_server_refused(run):
+    code, _, errors = run("two_references", *TINY, "--set", "KSampler.sampler_name=none")
+    assert code == 2
+    assert len(errors) == 1
+    assert errors[0].startswith("run.py: KSampler (KSampler): ")
+    assert "none" in errors[0]
+
+
+def test_run_says_which_node_failed(client):
+    loader = "IPAdapterModelLoader"
+    graph = set_inputs(small("two_references"), loader, ipadapter_file="broken.safetensors")
+    line = r"^Load IPAdapter Model \(IPAdapterModelLoader\): broken.safetensors cannot be read.*$"
+    with pytest.raises(RunError, match=line):
+        client.run(graph, progress=False)
+
+
+def test_run_says_where_no_comfyui_answers():
+    with pytest.raises(RunError, match=r"no ComfyUI answers at http://127\.0\.0\.1:9"):
+        Client("http://127.0.0.1:9").object_info()
+
+
+def test_run_says_why_comfyui_did_not_start():
+    with (
+        pytest.raises(RunError, match="unrecognized arguments: --no-such-option"),
+        running(options=["--no-such-option"]),
+    ):
+        pass
+
+
+def test_run_from_the_shell_with_model_paths_writes_nothing_into_comfyui(model_folders, tmp_path):
+    before = contents(Path(os.environ["COMFYUI_PATH"]))
+    models = [
+        f"--{name.replace('_', '-')}={model_folders[kind][0] / 'tiny.safetensors'}"
+        for name, (_, _, kind) in runner.MODELS.items()
+    ]
+    command = [sys.executable, str(ROOT / "workflows" / "run.py"), "two_references"]
+    bare = {k: v for k, v in os.environ.items() if not k.startswith("IPADAPTER_REGIONS_STARTED")}
+    done = subprocess.run(
+        [*command, *models, *QUICK], cwd=tmp_path, env=bare, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    picture = np.asarray(Image.open(tmp_path / done.stdout.strip()))
+    assert picture.std() > 1
+    assert contents(Path(os.environ["COMFYUI_PATH"])) == before
+
+
+def contents(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}

@@ -1,0 +1,123 @@
+"""Every bundled workflow runs in a ComfyUI over HTTP, with its stock loaders and tiny models."""
+
+import numpy as np
+import pytest
+from ipadapter_pack.tests.headless.runs import (
+    left_half,
+    result,
+    set_inputs,
+    small,
+    stripes,
+    uploaded,
+)
+from ipadapter_pack.workflows.client import Client, title
+from ipadapter_pack.workflows.runner import bundled
+from ipadapter_pack.workflows.server import PACK, running
+
+
+def with_references(client, graph, *colors):
+    """The graph with a picture of each colour, in turn, as its references."""
+    titles = {title(graph, key) for key in graph}
+    references = sorted(name for name in titles if name.startswith("reference"))
+    for number, name in enumerate(references):
+        image = uploaded(client, stripes(colors[number % len(colors)]))
+        graph = set_inputs(graph, name, image=image)
+    return graph
+
+
+def paint_mask(client, graph):
+    """Paint the mask where the workflow leaves that to the user."""
+    if any(
+        node["inputs"].get("attn_mask") == [key_of(graph, "mask"), 1] for node in graph.values()
+    ):
+        return set_inputs(graph, "mask", image=uploaded(client, left_half()))
+    return graph
+
+
+def key_of(graph, name):
+    return next((key for key in graph if title(graph, key) == name), None)
+
+
+@pytest.mark.parametrize("name", bundled())
+def test_workflow_moves_with_its_references_and_repeats(client, name):
+    graph = paint_mask(client, small(name))
+    first = with_references(client, graph, "red", "navy")
+    picture = result(client, first)
+    other = result(client, with_references(client, graph, "yellow", "green"))
+    without = result(client, set_inputs(first, "IPAdapterApply", weight=0.0))
+    again = result(client, first)
+    assert np.isfinite(picture).all()
+    assert picture.std() > 0.01
+    assert np.abs(picture - other).mean() > 0.002
+    assert np.abs(picture - without).mean() > 0.002
+    assert (picture == again).all()
+
+
+def test_workflow_runs_with_a_plus_adapter(client):
+    graph = with_references(client, small("two_references"), "red", "navy")
+    plus = set_inputs(graph, "IPAdapterModelLoader", ipadapter_file="tiny_plus.safetensors")
+    assert np.abs(result(client, plus) - result(client, graph)).mean() > 0.002
+
+
+STAND_IN = '''
+"""Another pack that owns IPAdapterModelLoader, as widely installed ones do."""
+
+import comfy.clip_vision
+import comfy.utils
+import folder_paths
+
+if "ipadapter" not in folder_paths.folder_names_and_paths:
+    folder_paths.add_model_folder_path("ipadapter", "models/ipadapter")
+folder_paths.folder_names_and_paths["ipadapter"][1].update(folder_paths.supported_pt_extensions)
+
+
+class Loader:
+    CATEGORY, RETURN_TYPES, FUNCTION = "stand-in", ("IPADAPTER",), "load"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        files = folder_paths.get_filename_list("ipadapter")
+        return {"required": {"ipadapter_file": (files,)}}
+
+    def load(self, ipadapter_file):
+        flat = comfy.utils.load_torch_file(
+            folder_paths.get_full_path("ipadapter", ipadapter_file), safe_load=True
+        )
+        nested = {"image_proj": {}, "ip_adapter": {}}
+        for name, tensor in flat.items():
+            part, key = name.split(".", 1)
+            nested[part][key] = tensor
+        return (RETURNED,)
+
+
+def encoder():
+    return comfy.clip_vision.load(folder_paths.get_full_path("clip_vision", "tiny.safetensors"))
+
+
+NODE_CLASS_MAPPINGS = {"IPAdapterModelLoader": Loader}
+'''
+VALUES = {
+    "loader": "nested",
+    "pipeline": '{"ipadapter": {"model": nested}, "clipvision": {"model": encoder()}}',
+}
+
+
+@pytest.mark.parametrize(("value", "first"), [("loader", True), ("pipeline", False)])
+def test_workflow_runs_beside_a_pack_that_owns_the_loader(
+    client, model_folders, tmp_path, value, first
+):
+    stand_in = tmp_path / "stand_in"
+    stand_in.mkdir()
+    (stand_in / "__init__.py").write_text(STAND_IN.replace("RETURNED", VALUES[value]))
+    graph = small("two_references")
+    if value == "pipeline":  # it brings its own encoder
+        for node in graph.values():
+            node["inputs"].pop("clip_vision", None)
+    packs = [stand_in, PACK] if first else [PACK, stand_in]
+    with running(model_folders, packs) as url:
+        beside = Client(url)
+        loader = beside.object_info()["IPAdapterModelLoader"]
+        assert loader["python_module"] == "custom_nodes.stand_in"
+        there = result(beside, with_references(beside, graph, "red", "navy"))
+    here = with_references(client, small("two_references"), "red", "navy")
+    assert (there == result(client, here)).all()
