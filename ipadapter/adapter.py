@@ -29,21 +29,30 @@ class IPAdapter(nn.Module):
 
         Raises IPAdapterError, naming the file, for an unknown family or tensors that do not fit.
         """
-        family = find_family(checkpoint.image_proj, file)
         layers = checkpoint.layer_numbers
-        weights = {f"projection.{key}": t for key, t in checkpoint.image_proj.items()}
+        # Detached, so that the module never keeps alive what another pack gave it.
+        weights = {f"projection.{key}": t.detach() for key, t in checkpoint.image_proj.items()}
         for i, number in enumerate(layers):
             for name in ("to_k_ip", "to_v_ip"):
-                weights[f"{name}.{i}.weight"] = checkpoint.ip_adapter[f"{number}.{name}.weight"]
+                weight = checkpoint.ip_adapter[f"{number}.{name}.weight"]
+                weights[f"{name}.{i}.weight"] = weight.detach()
         shapes = [checkpoint.ip_adapter[f"{n}.to_k_ip.weight"].shape for n in layers]
         try:
+            family = find_family(checkpoint.image_proj, file)
             with torch.device("meta"):
                 projection = family.from_tensors(checkpoint.image_proj, operations)
                 adapter = cls(projection, shapes, operations)
             adapter.load_state_dict(weights, assign=True)
-        except (KeyError, RuntimeError, ValueError) as error:
+        except IPAdapterError:
+            raise
+        except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
             why = str(error).strip().splitlines()[-1].strip()
             raise IPAdapterError(f"{file} is damaged or of an unknown kind: {why}") from error
+        if projection.channels != adapter.context:
+            raise IPAdapterError(
+                f"{file} is damaged: its image tokens are {projection.channels} wide, its layers "
+                f"read {adapter.context}"
+            )
         return adapter.requires_grad_(False).eval()
 
     def keys_and_values(self, tokens: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

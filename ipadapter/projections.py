@@ -27,6 +27,7 @@ class Projection(nn.Module):
     feature: ClassVar[str]  # which CLIP output it reads
     no_image: ClassVar[NoImage]
     width: int  # of that feature
+    channels: int  # of the image tokens it gives
 
     @classmethod
     def matches(cls, tensors: Tensors) -> bool:
@@ -45,7 +46,7 @@ class ImageProjection(Projection):
 
     def __init__(self, width: int, tokens: int, channels: int, operations: Any):
         super().__init__()
-        self.width, self.tokens = width, tokens
+        self.width, self.tokens, self.channels = width, tokens, channels
         self.proj = operations.Linear(width, tokens * channels)
         self.norm = operations.LayerNorm(channels)
 
@@ -72,7 +73,7 @@ class FullProjection(Projection):
 
     def __init__(self, width: int, hidden: int, channels: int, operations: Any):
         super().__init__()
-        self.width = width
+        self.width, self.channels = width, channels
         self.proj = nn.Sequential(
             operations.Linear(width, hidden),
             nn.GELU(),
@@ -106,9 +107,9 @@ class Resampler(Projection):
         self.width = tensors["proj_in.weight"].shape[1]
         self.latents = nn.Parameter(torch.empty_like(tensors["latents"]), requires_grad=False)
         self.proj_in = operations.Linear(self.width, dim)
-        channels = tensors["proj_out.weight"].shape[0]
-        self.proj_out = operations.Linear(dim, channels)
-        self.norm_out = operations.LayerNorm(channels)
+        self.channels = tensors["proj_out.weight"].shape[0]
+        self.proj_out = operations.Linear(dim, self.channels)
+        self.norm_out = operations.LayerNorm(self.channels)
         depth = len([key for key in tensors if key.endswith(".to_kv.weight")])
         inner = tensors["layers.0.0.to_q.weight"].shape[0]
         hidden = tensors["layers.0.1.1.weight"].shape[0]

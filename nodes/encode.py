@@ -55,6 +55,9 @@ def picture_features(
     """The feature that the projection reads, [images, ...]. Pictures are encoded one by one, so
     that a picture's features do not depend on its company."""
 
+    if not hasattr(clip_vision, "encode_image"):
+        raise IPAdapterError(NO_ENCODER.format(type(clip_vision).__name__))
+
     def encode(picture: Tensor) -> Tensor:
         pixels = fit_to_encoder(picture[None], image_size(clip_vision))
         return clip_vision.encode_image(pixels)[projection.feature].cpu()
@@ -72,12 +75,17 @@ def no_picture_features(
 
     def encode() -> Tensor:
         # encode_image takes pictures, and no picture is zero once normalised.
+        if not hasattr(clip_vision, "model") or not hasattr(clip_vision, "patcher"):
+            raise IPAdapterError(NO_ENCODER.format(type(clip_vision).__name__))
         comfy.model_management.load_model_gpu(clip_vision.patcher)
         size = image_size(clip_vision)
-        pixels = torch.zeros(1, 3, size, size, device=clip_vision.load_device)
+        pixels = torch.zeros(1, 3, size, size, device=clip_vision.patcher.load_device)
         return clip_vision.model(pixel_values=pixels, intermediate_output=-2)[1].cpu()
 
     return memo.no_picture(clip_vision, encode).expand_as(like)
+
+
+NO_ENCODER = "clip_vision: {} is no CLIP vision model; connect Load CLIP Vision"
 
 
 def image_size(clip_vision: Any) -> int:

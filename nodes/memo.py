@@ -25,7 +25,11 @@ class FeatureMemo:
 
     def picture(self, encoder: Any, picture: Tensor, encode: Callable[[Tensor], Tensor]) -> Tensor:
         """The features of one picture [H, W, channels], encoded only if they are not known."""
-        key = (weakref.ref(encoder), fingerprint(picture))
+        try:
+            key = (weakref.ref(encoder), fingerprint(picture))
+            hash(key)
+        except TypeError:  # an encoder of another pack that cannot be remembered
+            return encode(picture)
         if key not in self._pictures:
             self._pictures[key] = encode(picture)
         self._pictures.move_to_end(key)
@@ -35,9 +39,12 @@ class FeatureMemo:
 
     def no_picture(self, encoder: Any, encode: Callable[[], Tensor]) -> Tensor:
         """The features of "no picture": one per encoder, kept beside the pictures."""
-        if encoder not in self._no_picture:
-            self._no_picture[encoder] = encode()
-        return self._no_picture[encoder]
+        try:
+            if encoder not in self._no_picture:
+                self._no_picture[encoder] = encode()
+            return self._no_picture[encoder]
+        except TypeError:
+            return encode()
 
 
 def fingerprint(picture: Tensor) -> str:

@@ -79,9 +79,9 @@ class AttentionPatch:
             out = self.inner(q, k, v, extra_options)
 
         inputs: CallInputs | None = extra_options.get(KEY)
-        batch, _, *grid = extra_options["activations_shape"]
-        if inputs is None or len(grid) != 2 or q.shape[:2] != (batch, grid[0] * grid[1]):
-            return out  # a video model's attention over time comes by here too
+        grid = extra_options["activations_shape"][2:]
+        if inputs is None or not inputs.fit(q, grid):
+            return out
         for lane, rows in inputs.rows.get(self.slot, ()):
             mask = inputs.mask(lane, grid[0], grid[1])
             out = add_references(out, q, rows, mask, heads, attention)
@@ -174,6 +174,11 @@ def check_fit(loaded: LoadedAdapter, layers: Mapping[Layer, LayerShape]) -> None
     widths, context = [s.width for s in layers.values()], next(iter(layers.values())).context
     if (adapter.widths, adapter.context) == (widths, context):
         return
+    if (len(adapter.widths), adapter.context) == (len(widths), context):
+        raise IPAdapterError(
+            f"{loaded.file} is for another model: its layers are up to {max(adapter.widths)} wide, "
+            f"the model's up to {max(widths)}"
+        )
     made_for = base_model_name(len(adapter.widths), adapter.context)
     model = base_model_name(len(layers), context)
     raise IPAdapterError(
@@ -194,6 +199,9 @@ def project_region(
     """The region's keys and values in each layer: projected in float32, kept in ``dtype``."""
     device = comfy.model_management.get_torch_device()
     reference = region.reference
+    if region.weight_type not in WEIGHT_TYPES:
+        known = ", ".join(WEIGHT_TYPES)
+        raise IPAdapterError(f"weight_type {region.weight_type}: choose one of {known}")
     weigh = WEIGHT_TYPES[region.weight_type]
     images = len(reference.positive)
     # [2 * images, tokens, context]: the negative's, then the positive's

@@ -46,6 +46,12 @@ def per_latent_lane(lane: Lane, call: Call) -> bool:
     )
 
 
+def per_frame(region: Region) -> bool:
+    """Whether the latents of a batch see something of their own."""
+    pictures = region.unfold_batch and len(region.reference.positive) > 1
+    return pictures or (region.mask is not None and len(region.mask) > 1)
+
+
 def lay_out(group: Sequence[RegionKV], call: Call) -> Rows:
     """Keys and values of a group for a call: references side by side, a row per share."""
     split = per_latent_lane(tuple(kv.region for kv in group), call)

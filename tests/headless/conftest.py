@@ -1,5 +1,7 @@
 """A real ComfyUI in this process, on the CPU."""
 
+import os
+
 import pytest
 from ipadapter_pack.tests.comfyui import import_comfyui
 
@@ -18,6 +20,12 @@ def inference_mode():
     """ComfyUI runs every node so."""
     with torch.inference_mode():
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """For the servers too: on busy cores, threads that wait for each other cost far more."""
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(scope="session")

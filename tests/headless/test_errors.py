@@ -174,6 +174,48 @@ def test_damaged_tensors(file, damage, expected):
     assert expected in message
 
 
+@pytest.mark.parametrize(
+    ("kind", "key", "shape"),
+    [
+        ("plus", "latents", (16, 96)),
+        ("plus", "latents", (96,)),
+        ("plus", "proj_in.weight", (96,)),
+        ("plus", "proj_out.weight", ()),
+        ("plus", "layers.0.0.to_q.weight", (0, 96)),
+        ("base", "norm.weight", (0,)),
+        ("base", "proj.weight", (7, 32)),
+        ("full", "proj.2.weight", (9,)),
+    ],
+)
+def test_tensors_of_the_wrong_shape(kind, key, shape):
+    file = tiny.adapter_file(tiny.widths(tiny.shared_model()), kind)
+    file["image_proj"][key] = torch.zeros(shape)
+    message = message_of(lambda: LoadedAdapter(file, "odd.bin"))
+    assert message.startswith("odd.bin ")
+
+
+def test_halves_that_do_not_belong_together(file):
+    other = tiny.adapter_file([8], context=48)
+    message = message_of(lambda: LoadedAdapter({**file, "image_proj": other["image_proj"]}, "x"))
+    assert message == "x is damaged: its image tokens are 48 wide, its layers read 64"
+
+
+def test_layers_of_other_widths():
+    loaded = LoadedAdapter(tiny.adapter_file([320] * 16), "x")
+    message = message_of(lambda: apply(tiny.shared_model(), loaded))
+    assert message == "x is for another model: its layers are up to 320 wide, the model's up to 128"
+
+
+def test_a_value_that_is_no_encoder():
+    message = message_of(lambda: apply(tiny.shared_model(), adapter(), clip_vision={"a": 1}))
+    assert message == "clip_vision: dict is no CLIP vision model; connect Load CLIP Vision"
+
+
+def test_an_unknown_weight_type():
+    message = message_of(lambda: apply(tiny.shared_model(), adapter(), weight_type="ease in"))
+    assert message == "weight_type ease in: choose one of original, linear, channel penalty"
+
+
 def test_missing_tensors(file):
     for half, key in [("ip_adapter", "3.to_v_ip.weight"), ("image_proj", "proj.bias")]:
         content = {**file, half: {k: t for k, t in file[half].items() if k != key}}

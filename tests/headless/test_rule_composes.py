@@ -83,6 +83,38 @@ def test_composes_text_attention_keeps_its_settings(loaded):
     assert all("attn_precision" in s and "block" in s["transformer_options"] for s in seen)
 
 
+def test_composes_with_packs_that_change_the_batch_inside(loaded, caplog):
+    """Attention couple repeats the queries: references are left out there, and it is said once."""
+
+    def repeat(n, context, value, extra_options):
+        return n.repeat(2, 1, 1), context.repeat(2, 1, 1), value.repeat(2, 1, 1)
+
+    def join(n, extra_options):
+        return n.chunk(2)[0]
+
+    couple = tiny.shared_model().clone()
+    couple.set_model_attn2_patch(repeat)
+    couple.set_model_attn2_output_patch(join)
+    assert torch.equal(tiny.sample(apply(couple, loaded, 1)), tiny.sample(couple))
+    assert caplog.text.count("another node changes the batch inside the model") == 1
+
+
+def test_composes_with_a_wrapper_that_runs_rows_one_by_one(loaded, caplog):
+    def one_by_one(apply_model, arguments):
+        x, t, c = arguments["input"], arguments["timestep"], arguments["c"]
+        context = c["c_crossattn"]
+        rows = [
+            apply_model(x[i : i + 1], t[i : i + 1], **{**c, "c_crossattn": context[i : i + 1]})
+            for i in range(len(x))
+        ]
+        return torch.cat(rows)
+
+    model = apply(tiny.shared_model(), loaded, 1).clone()
+    model.set_model_unet_function_wrapper(one_by_one)
+    assert torch.isfinite(tiny.sample(model)).all()
+    assert caplog.text.count("another node changes the batch inside the model") == 1
+
+
 def test_composes_chain_merges_into_one_patch(loaded):
     model = tiny.shared_model()
     for i in range(10):

@@ -2,11 +2,12 @@
 
 from collections import Counter
 
+import comfy.context_windows
 import pytest
 import torch
 from comfy_extras.nodes_model_downscale import PatchModelAddDownscale
 from ipadapter_pack.masks.grid import pyramid
-from ipadapter_pack.nodes import run
+from ipadapter_pack.nodes import lane_masks, run
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.support import ENCODER, adapter, apply, left_half
 
@@ -20,7 +21,7 @@ def loaded():
 def work(monkeypatch):
     """Counts mask reductions and layings out of keys and values, by what they are for."""
     counts = {"masks": Counter(), "rows": Counter()}
-    crop_to_grid, lay_out = run.crop_to_grid, run.lay_out
+    crop_to_grid, lay_out = lane_masks.crop_to_grid, run.lay_out
 
     def counting_crop(mask, canvas, area, grid):
         counts["masks"][id(mask), area, grid] += 1
@@ -31,7 +32,7 @@ def work(monkeypatch):
         counts["rows"][id(group), roles, call.device] += 1
         return lay_out(group, call)
 
-    monkeypatch.setattr(run, "crop_to_grid", counting_crop)
+    monkeypatch.setattr(lane_masks, "crop_to_grid", counting_crop)
     monkeypatch.setattr(run, "lay_out", counting_lay_out)
     return counts
 
@@ -63,13 +64,13 @@ def test_constant_with_areas_once_per_area(loaded, work):
 def test_constant_with_grids_that_only_layers_know(loaded, work, monkeypatch):
     """Deep shrink runs the first steps on a smaller grid, between the UNet's own."""
     stacked = Counter()
-    lane_mask = run.Run._lane_mask
+    lane_mask = lane_masks.LaneMasks._lane_mask
 
-    def counting(self, lane, grid, call, gates):
+    def counting(self, lane, grid, call):
         stacked[grid] += 1
-        return lane_mask(self, lane, grid, call, gates)
+        return lane_mask(self, lane, grid, call)
 
-    monkeypatch.setattr(run.Run, "_lane_mask", counting)
+    monkeypatch.setattr(lane_masks.LaneMasks, "_lane_mask", counting)
     tiny.sample(deep_shrink(graph(loaded)), size=(22, 26), steps=6)
     assert set(stacked) - set(pyramid(22, 26)), stacked
     assert set(work["masks"].values()) == set(stacked.values()) == {1}
@@ -82,6 +83,23 @@ def deep_shrink(model):
         "upscale_method": "bicubic",
     }
     return PatchModelAddDownscale.execute(model, 3, 1.5, 0.0, 0.5, **settings)[0]
+
+
+def test_constant_context_windows_share_what_is_alike(loaded, work):
+    model = graph(loaded).clone()
+    model.model_options["context_handler"] = windows(length=4, overlap=2)
+    tiny.sample(model, batch=10, steps=2)
+    assert len(work["rows"]) == 16
+    assert set(work["rows"].values()) == {1}
+
+
+def windows(length, overlap):
+    core = comfy.context_windows
+    return core.IndexListContextHandler(
+        context_schedule=core.get_matching_context_schedule("standard_static"),
+        fuse_method=core.get_matching_fuse_method("flat"),
+        context_length=length, context_overlap=overlap, dim=0,
+    )  # fmt: skip
 
 
 def test_constant_no_adapter_or_encoder_layer_runs_while_sampling(loaded):

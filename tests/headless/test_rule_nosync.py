@@ -5,7 +5,7 @@ import torch
 from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_extras.nodes_torch_compile import skip_torch_compile_dict
 from ipadapter_pack.tests import tiny
-from ipadapter_pack.tests.headless.support import adapter, apply, left_half
+from ipadapter_pack.tests.headless.support import Layers, adapter, apply, left_half
 from ipadapter_pack.tests.kernels import SYNCS, per_step
 
 
@@ -42,6 +42,29 @@ def compiled():
     return model
 
 
+def test_nosync_names_every_structure(loaded):
+    """Calls whose tensors differ in shape have different names, which compiled graphs guard on."""
+
+    def names(model, positive, **settings):
+        layers = Layers(model)
+        tiny.sample(model, positive, steps=1, cfg=1.0, **settings)
+        return {
+            (inputs.structure, inputs.mask(0, *inputs.call.grid).shape)
+            for inputs in (call[1]["ipadapter_regions"] for call in layers.calls)
+        }
+
+    def area(seed, x):
+        cond = tiny.conditioning(seed)
+        cond[0][1] |= {"area": (8, 4, 0, x), "strength": 1.0}
+        return cond
+
+    model = apply(tiny.shared_model(), loaded, 1, attn_mask=left_half())
+    two_texts = names(model, tiny.conditioning(1) + tiny.conditioning(3), size=(8, 4))
+    two_areas = names(model, area(1, 0) + area(3, 4), size=(8, 8))
+    found = two_texts | two_areas
+    assert len({shape for _, shape in found}) == len({name for name, _ in found}) == 2
+
+
 def test_nosync_right_under_torch_compile(loaded, compiled):
     """One compiled model, everything about the references changed, each result as eager's."""
     eager = tiny.shared_model()
@@ -60,5 +83,6 @@ def test_nosync_right_under_torch_compile(loaded, compiled):
     same(lambda m: apply(m, loaded, 1, attn_mask=left_half(), end_at=0.5))
     same(lambda m: apply(apply(m, loaded, 1, attn_mask=left_half()), loaded, 2))
     same(lambda m: apply(apply(m, loaded, 1), other, 2, weight_type="linear"))
+    same(lambda m: apply(apply(m, loaded, 1, start_at=0.4), loaded, 2, end_at=0.4))
     same(lambda m: m)
     same(lambda m: apply(m, other, 1))

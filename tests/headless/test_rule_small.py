@@ -67,6 +67,17 @@ def test_small_a_changed_file_is_read_again(tmp_path):
     assert load.load_adapter(str(path)) is not first
 
 
+@pytest.mark.parametrize("wrap", [lambda t: t, torch.nn.Parameter], ids=["tensor", "parameter"])
+def test_small_another_packs_adapter_goes_with_its_tensors(wrap):
+    file = tiny.adapter_file(tiny.widths(tiny.shared_model()))
+    file["ip_adapter"] = {key: wrap(t) for key, t in file["ip_adapter"].items()}
+    alive = weakref.ref(load.accept_adapter(file)[0])
+    assert load.accept_adapter(file)[0] is alive()
+    del file
+    gc.collect()
+    assert alive() is None
+
+
 def test_small_the_adapter_shares_the_loaded_tensors():
     file = tiny.adapter_file(tiny.widths(tiny.shared_model()))
     loaded = load.LoadedAdapter(file, "tiny")

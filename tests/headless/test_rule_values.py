@@ -54,6 +54,22 @@ def test_values_deep_copy_of_a_patch_is_itself(loaded):
             patch.regions = ()
 
 
+def test_values_other_packs_may_copy_the_options_of_a_run(loaded):
+    model = apply(tiny.shared_model(), loaded, 1, attn_mask=left_half()).clone()
+    copies = []
+
+    def copying(args):
+        copies.append(copy.deepcopy(args["model_options"]))
+        return args["denoised"]
+
+    model.set_model_sampler_post_cfg_function(copying)
+    out = tiny.sample(model)
+    assert len(copies) == 2
+    assert torch.equal(
+        out, tiny.sample(apply(tiny.shared_model(), loaded, 1, attn_mask=left_half()))
+    )
+
+
 def test_values_sampling_leaves_nothing_in_the_model(loaded):
     """What a run works out goes with the run."""
 
