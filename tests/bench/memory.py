@@ -11,7 +11,8 @@ import comfy.model_management
 import torch
 from ipadapter_pack.masks.grid import pyramid
 from ipadapter_pack.nodes.patching import find_layers
-from ipadapter_pack.nodes.run import LEVELS, RUN_KEY
+from ipadapter_pack.nodes.lane_masks import LEVELS
+from ipadapter_pack.nodes.run import RUN_KEY
 from torch import Tensor
 
 from . import sizes
@@ -28,7 +29,7 @@ def resident(scene: Scene, settings: Settings) -> Iterator[Row]:
         def work(call: Callable[[], Tensor], options: Any) -> tuple[int, int]:
             call()
             run = options[RUN_KEY]
-            return storage(run._rows), storage([run._masks, run._reduced])
+            return storage(run._rows), storage(vars(run.masks))
 
         rows, masks = scene.sampling(scene.ours(kind, count), work)
         yield sizes_row(scene.name, kind, count, rows, masks, weights)
