@@ -28,6 +28,7 @@ def main() -> None:
 
     comfy.options.enable_args_parsing()
     import server  # noqa: F401  # as main.py does, before it loads packs
+    import utils.install_util  # noqa: F401  # before a library brings another `utils`
 
     import nodes
 
