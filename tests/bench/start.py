@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import json
 import os
 import sys
@@ -27,8 +28,8 @@ def main() -> None:
     import comfy.options
 
     comfy.options.enable_args_parsing()
+    importlib.import_module("utils.install_util")  # before a library brings another `utils`
     import server  # noqa: F401  # as main.py does, before it loads packs
-    import utils.install_util  # noqa: F401  # before a library brings another `utils`
 
     import nodes
 
