@@ -8,6 +8,7 @@ ip_adapter/ip_adapter.py and ip_adapter/resampler.py.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -21,7 +22,7 @@ Tensors = dict[str, Tensor]
 NoImage = Literal["zero features", "zero pixels"]
 
 
-class Projection(nn.Module):
+class Projection(nn.Module, ABC):
     """What every family says of itself."""
 
     feature: ClassVar[str]  # which CLIP output it reads
@@ -30,12 +31,14 @@ class Projection(nn.Module):
     channels: int  # of the image tokens it gives
 
     @classmethod
+    @abstractmethod
     def matches(cls, tensors: Tensors) -> bool:
-        raise NotImplementedError
+        """Whether these ``image_proj`` tensors are of this family."""
 
     @classmethod
+    @abstractmethod
     def from_tensors(cls, tensors: Tensors, operations: Any) -> Projection:
-        raise NotImplementedError
+        """A projection of the sizes that the tensors have; its weights come later."""
 
 
 class ImageProjection(Projection):

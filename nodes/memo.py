@@ -25,11 +25,10 @@ class FeatureMemo:
 
     def picture(self, encoder: Any, picture: Tensor, encode: Callable[[Tensor], Tensor]) -> Tensor:
         """The features of one picture [H, W, channels], encoded only if they are not known."""
-        try:
-            key = (weakref.ref(encoder), fingerprint(picture))
-            hash(key)
-        except TypeError:  # an encoder of another pack that cannot be remembered
+        reference = reference_to(encoder)
+        if reference is None:
             return encode(picture)
+        key = (reference, fingerprint(picture))
         if key not in self._pictures:
             self._pictures[key] = encode(picture)
         self._pictures.move_to_end(key)
@@ -39,12 +38,22 @@ class FeatureMemo:
 
     def no_picture(self, encoder: Any, encode: Callable[[], Tensor]) -> Tensor:
         """The features of "no picture": one per encoder, kept beside the pictures."""
-        try:
-            if encoder not in self._no_picture:
-                self._no_picture[encoder] = encode()
-            return self._no_picture[encoder]
-        except TypeError:
+        reference = reference_to(encoder)
+        if reference is None:
             return encode()
+        if encoder not in self._no_picture:
+            self._no_picture[encoder] = encode()
+        return self._no_picture[encoder]
+
+
+def reference_to(encoder: Any) -> weakref.ref[Any] | None:
+    """None for an encoder of another pack that cannot be remembered: not weakly, or not hashable."""
+    try:
+        reference = weakref.ref(encoder)
+        hash(reference)
+    except TypeError:
+        return None
+    return reference
 
 
 def fingerprint(picture: Tensor) -> str:

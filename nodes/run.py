@@ -84,10 +84,10 @@ def wrappers(patches: Patches) -> dict[str, Callable[..., Any]]:
 class CallInputs:
     """What the layers of one UNet call read: tensors, and how to find them."""
 
-    def __init__(self, run: Run, call: Call, is_open: tuple[bool, ...], batch: int):
+    def __init__(self, run: Run, call: Call, is_open: tuple[bool, ...]):
         self.rows, rows = run.rows(call)
         self.call = call
-        self._run, self._batch = run, batch
+        self._run = run
         self._gates = run.masks.gates(call, is_open)
         self._masks = run.masks.ready(call, is_open)
         masks = [None if m is None else len(m) for m in self._masks[call.grid]]
@@ -98,7 +98,7 @@ class CallInputs:
         """Whether a layer's queries are this call's: one per cell of its grid and latent."""
         if len(grid) != 2 or q.shape[1] != grid[0] * grid[1]:
             return False  # a video model's attention over time comes by here too
-        if q.shape[0] != self._batch:
+        if q.shape[0] != len(self.call.chunks) * self.call.latents:
             if not torch.compiler.is_compiling():
                 self._run.say_once(OTHER_BATCH)
             return False
@@ -192,7 +192,7 @@ class Run:
         if self._ranges:
             sigma = float(t.flatten()[0])  # the one read of a tensor per call
             is_open = tuple(end <= sigma <= start for start, end in self._ranges.values())
-        return CallInputs(self, call, is_open, x.shape[0])
+        return CallInputs(self, call, is_open)
 
     def rows(self, call: Call) -> tuple[SlotRows, str]:
         """Keys and values of every slot, laid out for a call, and their structure."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-Pixels = NDArray[np.float32]
+Pixels = NDArray[np.float32]  # [height, width, 3] or [height, width], 0 to 1
 COLORS = np.array([[235, 120, 40], [70, 130, 230]], np.float32) / 255  # of the regions, in order
 HEAT = np.array([[8, 8, 20], [90, 20, 110], [215, 60, 70], [250, 160, 50], [255, 250, 200]])
 INK, PAPER, MUTED, GAP = (25, 25, 30), (250, 250, 247), (105, 105, 112), 24
@@ -37,21 +37,20 @@ def to_image(values: NDArray[np.floating]) -> Image.Image:
 def contact_sheet(
     pictures: Mapping[str, Image.Image],
     references: Sequence[Image.Image],
-    figures: Mapping[str, Mapping[str, float]],
+    ratios: Sequence[float],
     note: str,
 ) -> Image.Image:
-    """References and masks above, the result and what each reference changes in it below."""
+    """References and masks above, the result and what each reference changes in it below.
 
-    def change(side: str) -> str:
-        inside, outside = figures[side]["inside"], figures[side]["outside"]
-        return f"inside its region {inside / max(outside, 1e-9):.1f} times the change outside"
-
+    ``ratios``: of each reference's mean change inside its region to that outside.
+    """
+    left, right = (f"inside its region {r:.1f} times the change outside" for r in ratios)
     tiles = [
         ("Reference, left", "acts in the orange region", references[0]),
         ("Reference, right", "acts in the blue region", references[1]),
         ("Regions", "the two attn_masks over the result", pictures["masks"]),
-        ("What the left one changes", change("left"), pictures["difference-left"]),
-        ("What the right one changes", change("right"), pictures["difference-right"]),
+        ("What the left one changes", left, pictures["difference-left"]),
+        ("What the right one changes", right, pictures["difference-right"]),
         ("Result", "both references, one sampling pass", pictures["result"]),
     ]
     top, caption = 96, 56

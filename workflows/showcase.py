@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from . import tiny_models
@@ -25,9 +24,8 @@ from .client import Client, Graph, title
 from .errors import RunError
 from .runner import add_models, choose_models, connected, load, upload
 from .server import comfyui
-from .sheet import contact_sheet, heat_map, overlay
+from .sheet import Pixels, contact_sheet, heat_map, overlay
 
-Pixels = NDArray[np.float32]  # [height, width, 3] or [height, width], 0 to 1
 SIDES = ("left", "right")
 RANDOM = "Random weights: this shows where each reference acts, not what a trained model paints."
 # Without model files: a small picture in few steps.
@@ -51,6 +49,10 @@ class Region(NamedTuple):
     def outside(self) -> float:
         black = 1 - self.mask
         return float((self.difference * black).sum() / black.sum())
+
+    @property
+    def ratio(self) -> float:
+        return self.inside / max(self.outside, 1e-9)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -179,17 +181,15 @@ def write(out: Path, result: Image.Image, regions: list[Region], note: str) -> N
     for region in regions:
         pictures[f"difference-{region.side}"] = heat_map(region.difference / scale)
     figures = {r.side: {"inside": r.inside, "outside": r.outside} for r in regions}
-    pictures["contact-sheet"] = contact_sheet(
-        pictures, [r.reference for r in regions], figures, note
-    )
+    references, ratios = [r.reference for r in regions], [r.ratio for r in regions]
+    pictures["contact-sheet"] = contact_sheet(pictures, references, ratios, note)
     for name, picture in pictures.items():
         picture.save(out / f"{name}.png")
     (out / "differences.json").write_text(json.dumps(figures, indent=2) + "\n")
-    for side, figure in figures.items():
-        ratio = figure["inside"] / max(figure["outside"], 1e-9)
+    for region in regions:
         print(
-            f"{side:>5} reference: mean change {figure['inside']:.4f} inside its region, "
-            f"{figure['outside']:.4f} outside ({ratio:.1f} times)"
+            f"{region.side:>5} reference: mean change {region.inside:.4f} inside its region, "
+            f"{region.outside:.4f} outside ({region.ratio:.1f} times)"
         )
     if note:
         print(note)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from ipadapter_pack.workflows.client import Client, Graph, title
 from ipadapter_pack.workflows.runner import load, upload
+from ipadapter_pack.workflows.showcase import as_png
 from PIL import Image
 
 MODELS = {
@@ -44,9 +45,7 @@ def result(client: Client, graph: Graph) -> np.ndarray:
 
 
 def uploaded(client: Client, image: Image.Image) -> str:
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    return upload(client, file.getvalue(), ".png")
+    return upload(client, as_png(image), ".png")
 
 
 def stripes(color: str) -> Image.Image:

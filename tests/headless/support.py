@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import comfy.context_windows
 import torch
 from ipadapter_pack.nodes.apply import ApplyIPAdapter
 from ipadapter_pack.nodes.load import LoadedAdapter
@@ -30,6 +31,18 @@ def left_half(height: int = 64, width: int = 64) -> Tensor:
     mask = torch.zeros(1, height, width)
     mask[..., : width // 2] = 1
     return mask
+
+
+def in_windows(model: Any, length: int, overlap: int) -> Any:
+    """A clone that samples a long batch in windows, as core's Context Windows node sets it up."""
+    core = comfy.context_windows
+    model = model.clone()
+    model.model_options["context_handler"] = core.IndexListContextHandler(
+        context_schedule=core.get_matching_context_schedule("standard_static"),
+        fuse_method=core.get_matching_fuse_method("flat"),
+        context_length=length, context_overlap=overlap, dim=0,
+    )  # fmt: skip
+    return model
 
 
 class Layers:

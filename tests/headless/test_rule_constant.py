@@ -2,14 +2,13 @@
 
 from collections import Counter
 
-import comfy.context_windows
 import pytest
 import torch
 from comfy_extras.nodes_model_downscale import PatchModelAddDownscale
 from ipadapter_pack.masks.grid import pyramid
 from ipadapter_pack.nodes import lane_masks, run
 from ipadapter_pack.tests import tiny
-from ipadapter_pack.tests.headless.support import ENCODER, adapter, apply, left_half
+from ipadapter_pack.tests.headless.support import ENCODER, adapter, apply, in_windows, left_half
 
 
 @pytest.fixture(scope="module")
@@ -86,20 +85,9 @@ def deep_shrink(model):
 
 
 def test_constant_context_windows_share_what_is_alike(loaded, work):
-    model = graph(loaded).clone()
-    model.model_options["context_handler"] = windows(length=4, overlap=2)
-    tiny.sample(model, batch=10, steps=2)
+    tiny.sample(in_windows(graph(loaded), length=4, overlap=2), batch=10, steps=2)
     assert len(work["rows"]) == 16
     assert set(work["rows"].values()) == {1}
-
-
-def windows(length, overlap):
-    core = comfy.context_windows
-    return core.IndexListContextHandler(
-        context_schedule=core.get_matching_context_schedule("standard_static"),
-        fuse_method=core.get_matching_fuse_method("flat"),
-        context_length=length, context_overlap=overlap, dim=0,
-    )  # fmt: skip
 
 
 def test_constant_no_adapter_or_encoder_layer_runs_while_sampling(loaded):

@@ -1,11 +1,10 @@
 """Rule 10: any precision, and every kind of mask batch, picture batch and latent batch."""
 
-import comfy.context_windows
 import comfy.model_base
 import pytest
 import torch
 from ipadapter_pack.tests import tiny
-from ipadapter_pack.tests.headless.support import Layers, adapter, apply, left_half
+from ipadapter_pack.tests.headless.support import Layers, adapter, apply, in_windows, left_half
 
 
 @pytest.fixture(scope="module")
@@ -84,16 +83,11 @@ def test_everywhere_mask_i_goes_to_latent_i(loaded):
 
 def test_everywhere_context_windows_keep_their_frames(loaded):
     """A long batch sampled in windows: each frame sees its own picture and mask."""
-    handler = comfy.context_windows
     model = tiny.shared_model()
     pictures = torch.cat([tiny.picture(i) for i in range(6)])
     masks = torch.linspace(0, 1, 6)[:, None, None].expand(6, 64, 64)
-    model = apply(model, loaded, pictures, unfold_batch=True, attn_mask=masks).clone()
-    model.model_options["context_handler"] = handler.IndexListContextHandler(
-        context_schedule=handler.get_matching_context_schedule("standard_static"),
-        fuse_method=handler.get_matching_fuse_method("flat"),
-        context_length=3, context_overlap=1, dim=0,
-    )  # fmt: skip
+    model = apply(model, loaded, pictures, unfold_batch=True, attn_mask=masks)
+    model = in_windows(model, length=3, overlap=1)
     layers = Layers(model)
     tiny.sample(model, batch=6, steps=1)
     windows = {c[1]["ipadapter_regions"].call.window for c in layers.calls}
