@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from .base_models import base_by_layers
 from .checkpoint import Checkpoint
 from .errors import IPAdapterError
-from .projections import Projection, find_family
+from .families import find_family
+from .projections import Projection
 
 
 class IPAdapter(nn.Module):
@@ -23,9 +24,14 @@ class IPAdapter(nn.Module):
         self.widths = [shape[0] for shape in shapes]  # per layer, in the checkpoint's order
         self.context = shapes[0][1]
 
+    @property
+    def base_model(self) -> str:
+        """What it was made for, by the number of its layers."""
+        return base_by_layers(len(self.widths))
+
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint, operations: Any, file: str) -> IPAdapter:
-        """Build the adapter around the checkpoint's tensors, which it shares.
+        """Build the adapter around the checkpoint's tensors, which it shares; its LoRA stays out.
 
         Raises IPAdapterError, naming the file, for an unknown family or tensors that do not fit.
         """
@@ -48,14 +54,14 @@ class IPAdapter(nn.Module):
         except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
             why = str(error).strip().splitlines()[-1].strip()
             raise IPAdapterError(f"{file} is damaged or of an unknown kind: {why}") from error
-        if projection.channels != adapter.context:
+        # Kolors' wider tokens go through the UNet's own projection first.
+        if projection.channels != adapter.context and not projection.kolors:
             raise IPAdapterError(
                 f"{file} is damaged: its image tokens are {projection.channels} wide, its layers "
                 f"read {adapter.context}"
             )
         return adapter.requires_grad_(False).eval()
 
-    def keys_and_values(self, tokens: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """[images, tokens, context] -> per layer K and V, each [images, tokens, layer width]"""
-        for to_k, to_v in zip(self.to_k_ip, self.to_v_ip, strict=True):
-            yield to_k(tokens), to_v(tokens)
+    def key_and_value(self, layer: int, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Image tokens [images, tokens, context] -> K and V of a layer, [images, tokens, width]"""
+        return self.to_k_ip[layer](tokens), self.to_v_ip[layer](tokens)

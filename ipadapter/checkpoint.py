@@ -1,7 +1,8 @@
 """Reading an adapter file: from what a loader returns to tensors that can be trusted.
 
 Both published forms are accepted: flat keys (``image_proj.latents``, as in .safetensors) and nested
-dictionaries (``{"image_proj": {"latents": ...}}``, as in .bin).
+dictionaries (``{"image_proj": {"latents": ...}}``, as in .bin). Kolors' files call the second half
+``adapter_modules``. FaceID's also hold a LoRA, between the keys and values of the layers.
 """
 
 from __future__ import annotations
@@ -14,15 +15,17 @@ import torch
 from torch import Tensor
 
 from .errors import IPAdapterError
+from .tensors import check_stored, damaged
 
 MAX_ELEMENTS = 2**28  # of one tensor: four times the largest published (a portrait projection)
 
 
 class Checkpoint(NamedTuple):
-    """The two halves of an IP-Adapter."""
+    """The parts of an IP-Adapter."""
 
     image_proj: dict[str, Tensor]  # picture features -> image tokens
     ip_adapter: dict[str, Tensor]  # image tokens -> keys and values, per layer
+    lora: dict[str, Tensor]  # for the model's own attention; FaceID has one
 
     @property
     def layer_numbers(self) -> list[int]:
@@ -46,17 +49,30 @@ def read_checkpoint(content: object, file: str) -> Checkpoint:
     for half, tensors in halves.items():
         for key, tensor in tensors.items():
             _check_tensor(f"{half}.{key}", tensor, file)
-    checkpoint = Checkpoint(halves["image_proj"], halves["ip_adapter"])
+    layers = halves["ip_adapter"]
+    lora = {key: tensor for key, tensor in layers.items() if LORA.search(key)}
+    layers = {key: tensor for key, tensor in layers.items() if key not in lora}
+    checkpoint = Checkpoint(halves["image_proj"], layers, lora)
     _check_layers(checkpoint, file)
+    _check_lora(lora, file)
     return checkpoint
+
+
+HALVES = {
+    "image_proj": "image_proj",
+    "ip_adapter": "ip_adapter",
+    "adapter_modules": "ip_adapter",
+}
+LORA = re.compile(r"^(\d+)\.to_(q|k|v|out)_lora\.(down|up)\.weight$")
 
 
 def _halves(content: Mapping[Any, Any]) -> dict[str, dict[str, Any]]:
     halves: dict[str, dict[str, Any]] = {"image_proj": {}, "ip_adapter": {}}
     for key, value in content.items():
         half, _, rest = str(key).partition(".")
-        if half not in halves:
+        if half not in HALVES:
             continue
+        half = HALVES[half]
         if rest:
             halves[half][rest] = value
         elif isinstance(value, Mapping):
@@ -69,7 +85,6 @@ def _halves(content: Mapping[Any, Any]) -> dict[str, dict[str, Any]]:
 OTHER_FILES = {
     r"^model\.diffusion_model\.": "it is a full checkpoint (load it with Load Checkpoint)",
     r"lora_(up|down|A|B)\b|\.lora\.|^lora_": "it is a LoRA (load it with Load LoRA)",
-    r"^adapter_modules\b": "it is a Kolors adapter, which this version does not support",
     r"ip_adapter_double_stream|^double_blocks\.": "it is a Flux adapter or model",
     r"^(vision_model|visual)\.": "it is a CLIP vision model (load it with Load CLIP Vision)",
     r"^(control_model|input_hint_block|controlnet_)": "it is a ControlNet",
@@ -89,20 +104,11 @@ def _what_is(content: Mapping[Any, Any]) -> str:
 
 def _check_tensor(key: str, tensor: object, file: str) -> None:
     """Refuse what the loader lets through but would hurt later."""
-
-    def damaged(why: str) -> IPAdapterError:
-        return IPAdapterError(f"{file} is damaged: {key} {why}; download it again")
-
-    if not isinstance(tensor, Tensor):
-        raise damaged(f"is a {type(tensor).__name__}, not a tensor")
-    if tensor.layout is not torch.strided:
-        raise damaged(f"is {tensor.layout}")
-    if tensor.dtype not in (torch.float16, torch.bfloat16, torch.float32):
-        raise damaged(f"holds {str(tensor.dtype).removeprefix('torch.')} numbers")
-    if tensor.numel() > MAX_ELEMENTS or tensor.ndim > 3:
-        raise damaged(f"has the shape {tuple(tensor.shape)}")
-    if not tensor.is_contiguous():
-        raise damaged("is not stored in one piece")
+    if isinstance(tensor, Tensor) and (tensor.numel() > MAX_ELEMENTS or tensor.ndim > 3):
+        raise damaged(key, f"has the shape {tuple(tensor.shape)}", file)
+    dtype = check_stored(key, tensor, file).dtype
+    if dtype not in (torch.float16, torch.bfloat16, torch.float32):
+        raise damaged(key, f"holds {str(dtype).removeprefix('torch.')} numbers", file)
 
 
 def _is_key(name: str) -> bool:
@@ -123,3 +129,13 @@ def _check_layers(checkpoint: Checkpoint, file: str) -> None:
         contexts.add(k.shape[1])
     if len(contexts) > 1:
         raise IPAdapterError(f"{file} is damaged: its layers read tokens of widths {contexts}")
+
+
+def _check_lora(lora: dict[str, Tensor], file: str) -> None:
+    """Every ``down`` [rank, columns] has its ``up`` [rows, rank], and the other way round."""
+    for key, tensor in lora.items():
+        down = tensor if ".down." in key else lora.get(key.replace(".up.", ".down."))
+        up = tensor if ".up." in key else lora.get(key.replace(".down.", ".up."))
+        fits = up is not None and down is not None and up.ndim == down.ndim == 2
+        if up is None or down is None or not fits or up.shape[1] != down.shape[0]:
+            raise IPAdapterError(f"{file} is damaged: ip_adapter.{key} has no matching half")

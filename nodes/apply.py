@@ -8,13 +8,24 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..ipadapter.errors import IPAdapterError
-from ..ipadapter.reference import Region
-from ..weight_types.attention import WEIGHT_TYPES
+from ..ipadapter.reference import EncodedReference, LayerSchedule, Region
+from ..weight_types.layers import does_nothing
 from .checks import check_image, check_mask
 from .encode import encode_reference
-from .load import IPAdapterSocket, accept_adapter
+from .face_lora import apply_face_lora
+from .inputs import IPAdapterSocket, ReferenceSocket, attn_mask, layer_schedule, strength
+from .load import accept_adapter
 from .notices import say
+from .origin import check_origin
 from .patching import add_region
+
+IMAGE_NEGATIVE = (
+    "A picture to steer away from, shown to the negative prompt in place of what noise would make."
+)
+NOISE = (
+    "Makes the negative prompt see a distorted copy of the reference, which strengthens its shapes. "
+    "0.2 to 0.5 is common; 0 shows it nothing."
+)
 
 
 class ApplyIPAdapter(io.ComfyNode):
@@ -37,72 +48,28 @@ class ApplyIPAdapter(io.ComfyNode):
                 ),
                 io.Image.Input(
                     "image",
+                    optional=True,
                     tooltip="The reference. Its centre square is what the encoder sees. Several "
                     "pictures act together, unless unfold_batch is on.",
                 ),
                 io.Model.Input("model", tooltip="An SD1.5 or SDXL model; others may be chained."),
-                io.Float.Input(
-                    "weight",
-                    default=1.0,
-                    min=-1.0,
-                    max=3.0,
-                    step=0.05,
-                    tooltip="How strongly the reference acts. 0.5 to 0.8 leaves the prompt its "
-                    "say; 0 leaves the model as it is; below 0 pushes away from the reference.",
-                ),
-                io.Float.Input(
-                    "noise",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="Makes the negative prompt see a distorted copy of the reference, "
-                    "which strengthens its shapes. 0.2 to 0.5 is common; 0 shows it nothing.",
-                ),
-                io.Combo.Input(
-                    "weight_type",
-                    options=list(WEIGHT_TYPES),
-                    default="original",
-                    tooltip="original: as in the paper. linear: the prompt keeps more say. "
-                    "channel penalty: sharper detail, with less weight in the wide view.",
-                ),
-                io.Float.Input(
-                    "start_at",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.001,
-                    tooltip="Where in the noise schedule the reference begins to act. 0 is the "
-                    "start; later leaves the composition to the prompt.",
-                ),
-                io.Float.Input(
-                    "end_at",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.001,
-                    tooltip="Where in the noise schedule it stops. 1 is the end; earlier leaves "
-                    "the details to the prompt.",
-                ),
+                *strength(NOISE),
                 io.Boolean.Input(
                     "unfold_batch",
                     default=False,
                     tooltip="On: picture 1 goes to latent 1, picture 2 to latent 2, and so on, as "
                     "for animation. Off: every latent sees all pictures.",
                 ),
-                io.Mask.Input(
-                    "attn_mask",
+                attn_mask(),
+                io.Image.Input("image_negative", optional=True, tooltip=IMAGE_NEGATIVE),
+                ReferenceSocket.Input(
+                    "reference",
                     optional=True,
-                    tooltip="White: the reference acts here. Black: it does not. Gray: partly. Of "
-                    "any size, but the picture's aspect ratio; open acts everywhere. A batch gives "
-                    "each latent its own.",
+                    tooltip="In place of image: what Encode Reference, Combine References or Load "
+                    "Reference give. With one of a FaceID adapter, the adapter's LoRA is applied "
+                    "at strength 1, unless the model already carries it.",
                 ),
-                io.Image.Input(
-                    "image_negative",
-                    optional=True,
-                    tooltip="A picture to steer away from, shown to the negative prompt in place "
-                    "of what noise would make.",
-                ),
+                *layer_schedule(),
             ],
             outputs=[
                 io.Model.Output(
@@ -116,8 +83,8 @@ class ApplyIPAdapter(io.ComfyNode):
     def execute(
         cls,
         ipadapter: Any,
-        image: Tensor,
         model: Any,
+        image: Tensor | None = None,
         weight: float = 1.0,
         noise: float = 0.0,
         weight_type: str = "original",
@@ -127,25 +94,49 @@ class ApplyIPAdapter(io.ComfyNode):
         clip_vision: Any = None,
         attn_mask: Tensor | None = None,
         image_negative: Tensor | None = None,
+        reference: EncodedReference | None = None,
+        layer_schedule: str = "linear",
+        second_weight: float | None = None,
+        layer_weights: str = "",
     ) -> io.NodeOutput:
-        loaded, brought = accept_adapter(ipadapter)
-        clip_vision = clip_vision if clip_vision is not None else brought
-        if clip_vision is None:
-            raise IPAdapterError("clip_vision is not connected: add a Load CLIP Vision node")
-        check_image(image, "image")
+        loaded, brought, _ = accept_adapter(ipadapter)
+        if (image is None) == (reference is None):
+            what = "neither is" if image is None else "both are"
+            raise IPAdapterError(f"image and reference: {what} connected; connect one of the two")
+        if image is not None:
+            check_image(image, "image")
         if image_negative is not None:
             check_image(image_negative, "image_negative")
-        if attn_mask is not None:
-            attn_mask = check_mask(attn_mask, "attn_mask")
-            if not attn_mask.any():
-                say(ALL_BLACK)
-        if start_at > end_at:
-            say(f"start_at {start_at:g} is after end_at {end_at:g}: this reference does nothing")
-        if weight == 0:
+        schedule = LayerSchedule(layer_schedule, second_weight, layer_weights)
+        mask = check_settings(attn_mask, start_at, end_at)
+        if does_nothing(layer_schedule, weight, second_weight):
             return io.NodeOutput(model)
-        reference = encode_reference(loaded, clip_vision, image, image_negative, noise)
-        region = Region(reference, attn_mask, weight, weight_type, start_at, end_at, unfold_batch)
-        return io.NodeOutput(add_region(model, loaded, region))
+        if image is not None:
+            encoder = clip_vision if clip_vision is not None else brought
+            reference = encode_reference(loaded, encoder, image, image_negative, noise)
+        else:
+            check_origin(reference, loaded)
+            model = apply_face_lora(model, loaded.lora, 1.0, loaded.file)
+        settings = (mask, weight, weight_type, start_at, end_at, unfold_batch, schedule)
+        return io.NodeOutput(add_region(model, loaded, region_of(reference, *settings)))
+
+
+def region_of(reference: EncodedReference | None, *settings: Any) -> Region:
+    """A region that keeps only what sampling needs of its reference."""
+    assert reference is not None
+    return Region(EncodedReference(reference.positive, reference.negative), *settings)
+
+
+def check_settings(attn_mask: Tensor | None, start_at: float, end_at: float) -> Tensor | None:
+    """The mask as [masks, H, W]; says so where mask or range leave the reference without effect."""
+    if start_at > end_at:
+        say(f"start_at {start_at:g} is after end_at {end_at:g}: this reference does nothing")
+    if attn_mask is None:
+        return None
+    attn_mask = check_mask(attn_mask, "attn_mask")
+    if not attn_mask.any():
+        say(ALL_BLACK)
+    return attn_mask
 
 
 ALL_BLACK = (

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import comfy.model_management
 import torch
 from torch import Tensor
 
-from ..ipadapter.adapter import IPAdapter
+from ..ipadapter.enhance import pooled, split
 from ..ipadapter.errors import IPAdapterError
-from ..ipadapter.preprocess import distorted, fit_to_encoder
+from ..ipadapter.noise import distorted
+from ..ipadapter.preprocess import fit_to_encoder
 from ..ipadapter.projections import Projection
-from ..ipadapter.reference import EncodedReference
+from ..ipadapter.reference import EncodedReference, Features
 from .load import LoadedAdapter
-from .memo import FeatureMemo
 from .notices import say
+from .progress import one_by_one
 
 
 def encode_reference(
@@ -30,47 +32,84 @@ def encode_reference(
     The negative is ``image_negative``; else, with ``noise`` over 0, the distorted pictures; else
     what the family was trained with as "no picture".
     """
-    projection = loaded.adapter.projection
-    positive = picture_features(loaded.memo, projection, clip_vision, image)
+    refuse_faces(loaded)
+    positive = picture_features(loaded, clip_vision, image)
     if image_negative is None and noise > 0:
         image_negative = distorted(image, noise)
-    if image_negative is not None:
-        negative = picture_features(loaded.memo, projection, clip_vision, image_negative)
-        negative = one_each(negative, len(image))
-    else:
-        negative = no_picture_features(loaded.memo, projection, clip_vision, positive)
-    adapter = loaded.load()
-    return EncodedReference(project(adapter, positive), project(adapter, negative))
+    negative = negative_features(loaded, clip_vision, image_negative, positive)
+    return project(loaded, Features(positive), Features(negative))
 
 
-def project(adapter: IPAdapter, features: Tensor) -> Tensor:
-    """CLIP features -> float32 image tokens [images, tokens, channels], on the CPU."""
+def refuse_faces(loaded: LoadedAdapter) -> None:
+    projection = loaded.projection
+    if projection.face is not None:
+        raise IPAdapterError(
+            f"{loaded.file} is a {projection.name} adapter, which reads faces: use the FaceID nodes "
+            "(Apply IPAdapter FaceID, Encode FaceID) instead"
+        )
+
+
+def project(loaded: LoadedAdapter, positive: Features, negative: Features) -> EncodedReference:
+    """A reference of what encoders saw: projected in float32, kept on the CPU."""
+    projection = loaded.load().projection
     device = comfy.model_management.get_torch_device()
-    return adapter.projection(features.to(device, torch.float32)).cpu()
+
+    def tokens(features: Features) -> Tensor:
+        clip, face = (x if x is None else x.to(device) for x in (features.clip, features.face))
+        return projection(replace(features, clip=clip, face=face)).cpu()
+
+    return EncodedReference(tokens(positive), tokens(negative), (positive, negative))
 
 
-def picture_features(
-    memo: FeatureMemo, projection: Projection, clip_vision: Any, image: Tensor
-) -> Tensor:
+def picture_features(loaded: LoadedAdapter, clip_vision: Any, image: Tensor) -> Tensor:
     """The feature that the projection reads, [images, ...]. Pictures are encoded one by one, so
     that a picture's features do not depend on its company."""
-
+    if clip_vision is None:
+        raise IPAdapterError("clip_vision is not connected: add a Load CLIP Vision node")
     if not hasattr(clip_vision, "encode_image"):
         raise IPAdapterError(NO_ENCODER.format(type(clip_vision).__name__))
 
     def encode(picture: Tensor) -> Tensor:
-        pixels = fit_to_encoder(picture[None], image_size(clip_vision))
-        return clip_vision.encode_image(pixels)[projection.feature].cpu()
+        return encode_picture(loaded, clip_vision, picture)
 
-    features = torch.cat([memo.picture(clip_vision, picture, encode) for picture in image])
-    check_width(projection, features)
+    features = torch.cat(
+        [loaded.memo.picture(clip_vision, picture, encode) for picture in one_by_one(image)]
+    )
+    check_width(loaded.projection, features)
     return features
 
 
-def no_picture_features(
-    memo: FeatureMemo, projection: Projection, clip_vision: Any, like: Tensor
+def encode_picture(loaded: LoadedAdapter, clip_vision: Any, picture: Tensor) -> Tensor:
+    """[H, W, channels] -> [1, ...]"""
+    pixels = fit_to_encoder(picture[None], image_size(clip_vision))
+    return clip_vision.encode_image(pixels)[loaded.projection.feature].float().cpu()
+
+
+def tile_features(loaded: LoadedAdapter, clip_vision: Any, image: Tensor, tiles: int) -> Tensor:
+    """As ``picture_features``, of what the encoder sees in ``tiles`` x ``tiles`` parts of each."""
+
+    def encode(picture: Tensor) -> Tensor:
+        parts = one_by_one(split(picture, tiles))
+        seen = [encode_picture(loaded, clip_vision, part) for part in parts]
+        return pooled(torch.cat(seen), tiles)
+
+    return torch.cat(
+        [loaded.memo.picture(clip_vision, picture, encode, "tiles", tiles) for picture in image]
+    )
+
+
+def negative_features(
+    loaded: LoadedAdapter, clip_vision: Any, image_negative: Tensor | None, positive: Tensor
 ) -> Tensor:
-    if projection.no_image == "zero features":
+    """Of the pictures to steer away from, one for each row of ``positive``; else of "no picture"."""
+    if image_negative is None:
+        return no_picture_features(loaded, clip_vision, positive)
+    return one_each(picture_features(loaded, clip_vision, image_negative), len(positive))
+
+
+def no_picture_features(loaded: LoadedAdapter, clip_vision: Any, like: Tensor) -> Tensor:
+    """What the family was trained with as "no picture", as many as ``like`` has rows."""
+    if loaded.projection.no_image == "zero features":
         return torch.zeros_like(like)
 
     def encode() -> Tensor:
@@ -80,9 +119,9 @@ def no_picture_features(
         comfy.model_management.load_model_gpu(clip_vision.patcher)
         size = image_size(clip_vision)
         pixels = torch.zeros(1, 3, size, size, device=clip_vision.patcher.load_device)
-        return clip_vision.model(pixel_values=pixels, intermediate_output=-2)[1].cpu()
+        return clip_vision.model(pixel_values=pixels, intermediate_output=-2)[1].float().cpu()
 
-    return memo.no_picture(clip_vision, encode).expand_as(like)
+    return loaded.memo.no_picture(clip_vision, encode).expand_as(like)
 
 
 NO_ENCODER = "clip_vision: {} is no CLIP vision model; connect Load CLIP Vision"

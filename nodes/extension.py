@@ -7,16 +7,36 @@ from comfy_api.latest import ComfyExtension, io
 
 import nodes as comfyui_nodes
 
-from . import apply, load, masks, preview
+from . import (
+    apply,
+    apply_faces,
+    auto,
+    fit_image,
+    insightface,
+    load,
+    masks,
+    openclip,
+    preview,
+    reference_files,
+    references,
+)
+
+FILES = [
+    *(auto, load, insightface, openclip),
+    *(apply, apply_faces),
+    *(references, reference_files, fit_image),
+    *(masks, preview),
+]
 
 
 class IPAdapterRegions(ComfyExtension):
     async def on_load(self) -> None:
         register_model_folder("ipadapter")
+        register_model_folder("insightface")
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """Our nodes, less those whose id another installed pack already owns."""
-        ours = [*load.NODES, *apply.NODES, *masks.NODES, *preview.NODES]
+        ours = [node for file in FILES for node in file.NODES]
         taken = comfyui_nodes.NODE_CLASS_MAPPINGS  # pyright: ignore[reportAttributeAccessIssue]
         return [node for node in ours if node.GET_SCHEMA().node_id not in taken]
 

@@ -6,7 +6,8 @@ import os
 import pickle
 import weakref
 from collections.abc import Mapping
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import comfy.model_management
 import comfy.model_patcher
@@ -20,18 +21,24 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from ..ipadapter.adapter import IPAdapter
 from ..ipadapter.checkpoint import read_checkpoint
 from ..ipadapter.errors import IPAdapterError
+from ..ipadapter.header import check_file
+from ..ipadapter.projections import Projection
+from .inputs import IPAdapterSocket
 from .memo import FeatureMemo
-
-IPAdapterSocket = io.Custom("IPADAPTER")
+from .origin import projection_digest
 
 
 class LoadedAdapter:
     """The value of an IPADAPTER socket: one adapter under ComfyUI's memory management."""
 
-    def __init__(self, content: object, file: str):
-        self.file = file
+    def __init__(self, content: object, file: str, name: str | None = None):
+        self.file = file  # as messages call it
+        self.name = name or file  # what its publisher called it, where that says more
         checkpoint = read_checkpoint(content, file)
+        self.lora = checkpoint.lora
         self.adapter = IPAdapter.from_checkpoint(checkpoint, comfy.ops.manual_cast, file)
+        if any(t.is_meta for t in (*self.adapter.parameters(), *self.lora.values())):
+            raise IPAdapterError(f"{file} is damaged: it holds shapes without numbers")
         self.patcher = comfy.model_patcher.CoreModelPatcher(
             self.adapter,
             load_device=comfy.model_management.get_torch_device(),
@@ -39,10 +46,27 @@ class LoadedAdapter:
         )
         self.memo = FeatureMemo()
 
+    @property
+    def projection(self) -> Projection:
+        return self.adapter.projection
+
+    @cached_property
+    def digest(self) -> str:
+        """Tells this adapter's projection from all others, whatever the file is called."""
+        return projection_digest(self.projection)
+
     def load(self) -> IPAdapter:
         """The adapter, on the device where it is to run."""
         comfy.model_management.load_models_gpu([self.patcher])
         return self.adapter
+
+
+class Pipeline(NamedTuple):
+    """An adapter, and what a loader that knows what belongs together brought with it."""
+
+    loaded: LoadedAdapter
+    clip_vision: Any = None
+    insightface: Any = None
 
 
 class IPAdapterModelLoader(io.ComfyNode):
@@ -60,7 +84,7 @@ class IPAdapterModelLoader(io.ComfyNode):
                     "ipadapter_file",
                     options=folder_paths.get_filename_list("ipadapter"),
                     tooltip="A file in models/ipadapter, .safetensors or .bin. What kind of "
-                    "adapter it is gets read from its contents; the name does not matter.",
+                    "adapter it is gets read from its contents.",
                 )
             ],
             outputs=[
@@ -95,7 +119,8 @@ def load_adapter(path: str) -> LoadedAdapter:
 
 
 def read_file(path: str) -> object:
-    """What a file holds; nothing in it is executed."""
+    """What a file holds; nothing in it is executed, and nothing hostile allocated."""
+    check_file(path)
     file = os.path.basename(path)
     try:
         return comfy.utils.load_torch_file(path, safe_load=True)
@@ -103,28 +128,36 @@ def read_file(path: str) -> object:
         raise IPAdapterError(
             f"{file} is refused: it holds code or is no plain checkpoint; get the .safetensors"
         ) from error
-    except (SafetensorError, RuntimeError, ValueError, EOFError, OSError, KeyError) as error:
+    except UNREADABLE as error:
         raise IPAdapterError(
             f"{file} cannot be read: it is cut short or no model file; download it again"
         ) from error
+
+
+UNREADABLE = (
+    SafetensorError, RuntimeError, ValueError, EOFError, OSError, LookupError, AttributeError, TypeError
+)  # fmt: skip
 
 
 # Adapters that came as another pack's value, kept as long as its tensors live.
 _foreign: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
-def accept_adapter(value: object) -> tuple[LoadedAdapter, Any]:
-    """The adapter on an IPADAPTER socket, and the CLIP vision model that came with it, or None.
+def accept_adapter(value: object) -> Pipeline:
+    """What is on an IPADAPTER socket.
 
-    Takes our own value, and those of the prevailing pack: its loader's dictionary (``image_proj``,
-    ``ip_adapter``) and its unified loader's (``ipadapter`` and ``clipvision``, each with a
-    ``model``).
+    Takes our own values, and those of the prevailing pack: its loader's dictionary (``image_proj``,
+    ``ip_adapter``) and its unified loader's (``ipadapter``, ``clipvision`` and ``insightface``, each
+    with a ``model``).
     """
+    if isinstance(value, Pipeline):
+        return value
     if isinstance(value, LoadedAdapter):
-        return value, None
+        return Pipeline(value)
     if isinstance(value, Mapping) and isinstance(value.get("ipadapter"), Mapping):
-        loaded, _ = accept_adapter(value["ipadapter"].get("model"))
-        return loaded, (value.get("clipvision") or {}).get("model")
+        loaded = accept_adapter(value["ipadapter"].get("model")).loaded
+        brought = [(value.get(key) or {}).get("model") for key in ("clipvision", "insightface")]
+        return Pipeline(loaded, *brought)
     if not isinstance(value, Mapping) or "ip_adapter" not in value:
         raise IPAdapterError(
             f"ipadapter: a {type(value).__name__} is no adapter; connect Load IPAdapter Model"
@@ -133,8 +166,9 @@ def accept_adapter(value: object) -> tuple[LoadedAdapter, Any]:
     if anchor is None:
         raise IPAdapterError("ipadapter: the connected loader gives an adapter without layers")
     if anchor not in _foreign:
-        _foreign[anchor] = LoadedAdapter(value, "the connected adapter")
-    return _foreign[anchor], None
+        name = "faceid-plusv2" if value.get("faceidplusv2") else None
+        _foreign[anchor] = LoadedAdapter(value, "the connected adapter", name)
+    return Pipeline(_foreign[anchor])
 
 
 NODES = [IPAdapterModelLoader]

@@ -6,9 +6,11 @@ import hashlib
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
+
+Seen = TypeVar("Seen")
 
 
 class FeatureMemo:
@@ -20,15 +22,20 @@ class FeatureMemo:
     size = 16
 
     def __init__(self) -> None:
-        self._pictures: OrderedDict[tuple[weakref.ref[Any], str], Tensor] = OrderedDict()
+        self._pictures: OrderedDict[Any, Any] = OrderedDict()
         self._no_picture: weakref.WeakKeyDictionary[Any, Tensor] = weakref.WeakKeyDictionary()
 
-    def picture(self, encoder: Any, picture: Tensor, encode: Callable[[Tensor], Tensor]) -> Tensor:
-        """The features of one picture [H, W, channels], encoded only if they are not known."""
+    def picture(
+        self, encoder: Any, picture: Tensor, encode: Callable[[Tensor], Seen], *how: object
+    ) -> Seen:
+        """What an encoder sees in one picture [H, W, channels], asked only if it is not known.
+
+        ``how`` is what else the answer depends on.
+        """
         reference = reference_to(encoder)
         if reference is None:
             return encode(picture)
-        key = (reference, fingerprint(picture))
+        key = (reference, fingerprint(picture), *how)
         if key not in self._pictures:
             self._pictures[key] = encode(picture)
         self._pictures.move_to_end(key)

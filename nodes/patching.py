@@ -22,7 +22,9 @@ from ..ipadapter.base_models import Layer, base_model_name
 from ..ipadapter.errors import IPAdapterError
 from ..ipadapter.reference import Region
 from ..weight_types.attention import WEIGHT_TYPES
+from ..weight_types.layers import LayerWeight, spread
 from .load import LoadedAdapter
+from .notices import say
 from .run import KEY, CallInputs, wrappers
 
 
@@ -103,15 +105,18 @@ def add_region(model: Any, loaded: LoadedAdapter, region: Region) -> Any:
 
     Where our own patch is the last one set at a layer, a new one with one region more takes its
     place. Where another pack's lies over it, or was there first, that is called as inner, by a patch
-    of ours one deeper.
+    of ours one deeper. A layer whose weight is 0 is left as it is.
     """
     layers = find_layers(model)
     check_fit(loaded, layers)
+    weights = spread(region.schedule.name, list(layers), region.weight, *region.schedule[1:])
+    if not weights:
+        return model
+    tokens = image_tokens(loaded, region, model)
     model = model.clone()
     patches = dict(model.attachments.get(KEY, NO_PATCHES))
     dtype = model.model.get_dtype_inference()
-    keys_and_values = project_region(loaded, region, layers, dtype)
-    for layer, entry in zip(layers, keys_and_values, strict=True):
+    for layer, entry in project_region(loaded, region, tokens, layers, weights, dtype):
         found = replacement_at(model, layer)
         if isinstance(found, AttentionPatch):
             patch = replace(found, regions=(*found.regions, entry))
@@ -133,8 +138,8 @@ class LayerShape(NamedTuple):
     context: int  # width of the text tokens
 
 
-def find_layers(model: Any) -> dict[Layer, LayerShape]:
-    """Every cross-attention of the model, in the order of adapter files."""
+def unet_of(model: Any) -> UNetModel:
+    """The model's UNet; IPAdapterError for a model of another kind."""
     unet = model.get_model_object("diffusion_model")
     unet = getattr(unet, "_orig_mod", unet)  # compiled as a whole
     if not isinstance(unet, UNetModel):
@@ -142,15 +147,24 @@ def find_layers(model: Any) -> dict[Layer, LayerShape]:
             f"model: {type(unet).__name__} has no UNet cross-attention, which IP-Adapters for "
             "SD1.5 and SDXL need; connect an SD1.5 or SDXL checkpoint"
         )
-    blocks = [
-        *(("input", number, block) for number, block in enumerate(unet.input_blocks)),
-        *(("output", number, block) for number, block in enumerate(unet.output_blocks)),
-        *(("middle", number, block) for number, block in enumerate([unet.middle_block])),
-    ]
+    return unet
+
+
+def unet_blocks(unet: UNetModel) -> Iterator[tuple[str, int, str, Any]]:
+    """(block, number, name in the UNet, module) of every block, in the order of adapter files."""
+    for block, modules in (("input", unet.input_blocks), ("output", unet.output_blocks)):
+        for number, module in enumerate(modules):
+            yield block, number, f"{block}_blocks.{number}", module
+    if unet.middle_block is not None:
+        yield "middle", 0, "middle_block", unet.middle_block
+
+
+def find_layers(model: Any) -> dict[Layer, LayerShape]:
+    """Every cross-attention of the model, in the order of adapter files."""
     layers = {
-        Layer(name, number, index): LayerShape(heads, width, context)
-        for name, number, block in blocks
-        for index, (heads, width, context) in enumerate(_cross_attentions(block))
+        Layer(block, number, index): LayerShape(heads, width, context)
+        for block, number, _, module in unet_blocks(unet_of(model))
+        for index, (heads, width, context) in enumerate(_cross_attentions(module))
         if heads
     }
     if not layers:
@@ -159,7 +173,7 @@ def find_layers(model: Any) -> dict[Layer, LayerShape]:
 
 
 def _cross_attentions(block: Any) -> Iterator[tuple[int, int, int]]:
-    for module in block.modules() if block is not None else ():
+    for module in block.modules():
         if isinstance(module, SpatialTransformer):
             for transformer in module.transformer_blocks:
                 if transformer.attn2 is None:
@@ -193,28 +207,56 @@ def _named(name: str | None) -> str:
     return f" ({name})" if name else ""
 
 
-def project_region(
-    loaded: LoadedAdapter, region: Region, layers: Mapping[Layer, LayerShape], dtype: torch.dtype
-) -> Iterator[RegionKV]:
-    """The region's keys and values in each layer: projected in float32, kept in ``dtype``."""
+def image_tokens(loaded: LoadedAdapter, region: Region, model: Any) -> Tensor:
+    """[2 * images, tokens, context] on the load device: the negative's, then the positive's."""
     device = comfy.model_management.get_torch_device()
     reference = region.reference
+    tokens = torch.cat([reference.negative, reference.positive]).to(device)
+    if not loaded.projection.kolors:
+        return tokens
+    project = getattr(unet_of(model), "encoder_hid_proj", None)
+    if tokens.shape[-1] == loaded.adapter.context:
+        if project is None:
+            say(f"{loaded.file} is made for Kolors; this model does not look like it: expect noise")
+        return tokens
+    if project is None:
+        raise IPAdapterError(
+            f"{loaded.file} is a {loaded.projection.name} adapter, and the model has no "
+            "encoder_hid_proj, through which its tokens have to go; load Kolors with a Kolors "
+            "loader that sets it"
+        )
+    weights = {name: weight.to(device).float() for name, weight in project.state_dict().items()}
+    return torch.func.functional_call(project, weights, (tokens,))
+
+
+def project_region(
+    loaded: LoadedAdapter,
+    region: Region,
+    tokens: Tensor,
+    layers: Mapping[Layer, LayerShape],
+    weights: Mapping[Layer, LayerWeight],
+    dtype: torch.dtype,
+) -> Iterator[tuple[Layer, RegionKV]]:
+    """The region's keys and values in each layer: projected in float32, kept in ``dtype``."""
     if region.weight_type not in WEIGHT_TYPES:
         known = ", ".join(WEIGHT_TYPES)
         raise IPAdapterError(f"weight_type {region.weight_type}: choose one of {known}")
     weigh = WEIGHT_TYPES[region.weight_type]
-    images = len(reference.positive)
-    # [2 * images, tokens, context]: the negative's, then the positive's
-    tokens = torch.cat([reference.negative, reference.positive]).to(device)
-    projected = loaded.load().keys_and_values(tokens)
-    for shape, (k, v) in zip(layers.values(), projected, strict=True):
-        k, v = weigh(k, v, region.weight)
+    images = len(tokens) // 2 if region.unfold_batch else 1
+    adapter = loaded.load()
+    for number, (layer, shape) in enumerate(layers.items()):
+        if layer not in weights:
+            continue
+        weight, steer_away = weights[layer]
+        k, v = weigh(*adapter.key_and_value(number, tokens), weight)
         # Unless picture i goes to latent i, all pictures' tokens stand side by side.
-        k, v = (x.reshape(2, images if region.unfold_batch else 1, -1, shape.width) for x in (k, v))
+        k, v = (x.reshape(2, images, -1, shape.width) for x in (k, v))
+        if steer_away:  # the negative sees the reference, the positive nothing
+            k, v = (torch.stack([x[1], torch.zeros_like(x[1])]) for x in (k, v))
         if k.shape[2] <= MAX_FUSED_TOKENS:
             k, v = (x.unflatten(-1, (shape.heads, -1)).transpose(2, 3) for x in (k, v))
             k = k.transpose(-1, -2) * (shape.width // shape.heads) ** -0.5
-        yield RegionKV(region, *(x.to("cpu", dtype).contiguous() for x in (k, v)))
+        yield layer, RegionKV(region, *(x.to("cpu", dtype).contiguous() for x in (k, v)))
 
 
 def replacement_at(model: Any, layer: Layer) -> Any:

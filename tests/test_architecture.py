@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # What is not listed is not allowed, ComfyUI above all.
 PURE = {
     "masks": (set(), {"torch", "PIL"}),
-    "ipadapter": (set(), {"torch", "torchvision"}),
+    "ipadapter": (set(), {"torch", "torchvision", "numpy", "cv2", "PIL"}),
     "weight_types": ({"ipadapter"}, {"torch"}),
 }
 KNOW_OPTIONS = {"patching.py", "run.py", "roles.py"}

@@ -13,6 +13,7 @@ import comfy.model_patcher
 import comfy.sample
 import comfy.supported_models as supported
 import torch
+from ipadapter_pack.tests.tiny_adapters import adapter_file as adapter_file
 from torch import Tensor
 
 CONTEXT = 64  # width of the text tokens
@@ -139,13 +140,19 @@ def clip_vision(
         "image_size": image_size,
         "projection_dim": embed,
     }
+    encoder = core_encoder(config)
+    randomise(encoder.model, seed)
+    return encoder
+
+
+def core_encoder(config: dict[str, Any]) -> Any:
+    """ComfyUI's image encoder of any sizes, in float32, its weights not yet set."""
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:  # older versions read a file
         json.dump(config, file)
         file.flush()
         encoder = comfy.clip_vision.ClipVisionModel(file.name)
     encoder.model.float()
     encoder.dtype = torch.float32
-    randomise(encoder.model, seed)
     return encoder
 
 
@@ -154,58 +161,6 @@ def widths(model: Any) -> list[int]:
     from ipadapter_pack.nodes.patching import find_layers
 
     return [shape.width for shape in find_layers(model).values()]
-
-
-def adapter_file(
-    widths: list[int],
-    kind: str = "base",
-    seed: int = 0,
-    context: int = CONTEXT,
-    width: int | None = None,
-    tokens: int = 4,
-) -> dict[str, dict[str, Tensor]]:
-    """What an adapter file holds, nested as in a .bin; ``width`` is the encoder's."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def linear(rows: int, columns: int) -> Tensor:
-        return torch.randn(rows, columns, generator=generator) * columns**-0.5
-
-    def norm(name: str, size: int) -> dict[str, Tensor]:
-        scale = 1 + 0.1 * torch.randn(size, generator=generator)
-        return {f"{name}.weight": scale, f"{name}.bias": torch.zeros(size)}
-
-    def bias(size: int) -> Tensor:
-        return 0.1 * torch.randn(size, generator=generator)
-
-    if kind == "base":
-        width = width or CLIP["embed"]
-        image_proj = {"proj.weight": linear(tokens * context, width)}
-        image_proj |= {"proj.bias": bias(tokens * context), **norm("norm", context)}
-    elif kind == "full":
-        width = width or CLIP["width"]
-        image_proj = {"proj.0.weight": linear(width, width), "proj.0.bias": bias(width)}
-        image_proj |= {"proj.2.weight": linear(context, width), "proj.2.bias": bias(context)}
-        image_proj |= norm("proj.3", context)
-    else:  # plus
-        width, dim, inner, depth = width or CLIP["width"], 96, 128, 4
-        image_proj = {"latents": torch.randn(1, 16, dim, generator=generator)}
-        image_proj |= {"proj_in.weight": linear(dim, width), "proj_in.bias": bias(dim)}
-        image_proj |= {"proj_out.weight": linear(context, dim), "proj_out.bias": bias(context)}
-        image_proj |= norm("norm_out", context)
-        for i in range(depth):
-            image_proj |= norm(f"layers.{i}.0.norm1", dim) | norm(f"layers.{i}.0.norm2", dim)
-            image_proj[f"layers.{i}.0.to_q.weight"] = linear(inner, dim)
-            image_proj[f"layers.{i}.0.to_kv.weight"] = linear(2 * inner, dim)
-            image_proj[f"layers.{i}.0.to_out.weight"] = linear(dim, inner)
-            image_proj |= norm(f"layers.{i}.1.0", dim)
-            image_proj[f"layers.{i}.1.1.weight"] = linear(4 * dim, dim)
-            image_proj[f"layers.{i}.1.3.weight"] = linear(dim, 4 * dim)
-    ip_adapter = {
-        f"{2 * i + 1}.{name}.weight": linear(rows, context)
-        for i, rows in enumerate(widths)
-        for name in ("to_k_ip", "to_v_ip")
-    }
-    return {"image_proj": image_proj, "ip_adapter": ip_adapter}
 
 
 def picture(seed: int, height: int = 64, width: int = 64, batch: int = 1) -> Tensor:

@@ -78,17 +78,28 @@ def diffusers_noise(
 ) -> Tensor:
     """diffusers' prediction with guidance; ``features`` are each adapter's (positive, negative)."""
 
-    def predict(seed: int, embeds: list[Tensor]) -> Tensor:
-        text, extra = tiny.conditioning(seed, layout)[0]
-        added: dict[str, Any] = {"image_embeds": [e[None] for e in embeds]} if embeds else {}
-        if layout == "SDXL":
-            added["text_embeds"] = extra["pooled_output"]
-            added["time_ids"] = torch.tensor([[64.0, 64.0, 0.0, 0.0, 64.0, 64.0]])
-        scaled = x / (sigma**2 + 1) ** 0.5
-        return unet(scaled, timestep, text, added_cond_kwargs=added).sample
-
-    positive = predict(1, [p for p, _ in features])
+    call = (unet, layout, x, sigma, timestep)
+    positive = predicted_noise(*call, True, [p for p, _ in features])
     if cfg == 1.0:
         return positive
-    negative = predict(2, [n for _, n in features])
+    negative = predicted_noise(*call, False, [n for _, n in features])
     return negative + cfg * (positive - negative)
+
+
+def predicted_noise(
+    unet: UNet2DConditionModel,
+    layout: str,
+    x: Tensor,
+    sigma: float,
+    timestep: int,
+    positive: bool,
+    embeds: list[Tensor],
+) -> Tensor:
+    """diffusers' prediction for one prompt; ``embeds`` are each adapter's."""
+    text, extra = tiny.conditioning(1 if positive else 2, layout)[0]
+    added: dict[str, Any] = {"image_embeds": [e[None] for e in embeds]} if embeds else {}
+    if layout == "SDXL":
+        added["text_embeds"] = extra["pooled_output"]
+        added["time_ids"] = torch.tensor([[64.0, 64.0, 0.0, 0.0, 64.0, 64.0]])
+    scaled = x / (sigma**2 + 1) ** 0.5
+    return unet(scaled, timestep, text, added_cond_kwargs=added).sample

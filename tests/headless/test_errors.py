@@ -93,10 +93,6 @@ WRONG_FILES = {
     "clip vision": ({"vision_model.embeddings.class_embedding": (4,)}, "a CLIP vision model"),
     "open clip": ({"visual.conv1.weight": (4,)}, "a CLIP vision model"),
     "controlnet": ({"control_model.input_blocks.0.0.weight": (4,)}, "a ControlNet"),
-    "kolors": (
-        {"image_proj.latents": (1, 4, 4), "adapter_modules.1.to_k_ip.weight": (4, 4)},
-        "Kolors",
-    ),
     "unknown": ({"some.tensor": (4,)}, "image_proj and ip_adapter were expected"),
 }
 
@@ -113,17 +109,11 @@ def test_another_file_picked_as_adapter(tmp_path, what, ending):
     assert expected in message
 
 
-def test_face_adapters_are_named(file):
-    face = {
-        "proj.0.weight": torch.zeros(1024, 512),
-        "proj.2.weight": torch.zeros(8, 1024),
-        "norm.weight": torch.zeros(4),
-    }
-    portrait = {"latents": torch.zeros(1, 16, 8), "proj_in.weight": torch.zeros(8, 512)}
-    for image_proj in (face, portrait):
-        content = {**file, "image_proj": image_proj}
-        message = message_of(lambda content=content: LoadedAdapter(content, "face.bin"))
-        assert message == "face.bin is a FaceID adapter, which this version does not support"
+def test_a_face_adapter_in_apply_names_the_node_for_it():
+    face = adapter(kind="faceid")
+    message = message_of(lambda: apply(tiny.shared_model(), face))
+    assert message.startswith("tiny.safetensors is a FaceID adapter, which reads faces: use the")
+    assert "Apply IPAdapter FaceID" in message
 
 
 @pytest.mark.parametrize("ending", ["safetensors", "bin"])

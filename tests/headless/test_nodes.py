@@ -5,6 +5,7 @@ import asyncio
 import folder_paths
 import pytest
 from ipadapter_pack.nodes.extension import IPAdapterRegions, register_model_folder
+from ipadapter_pack.weight_types.layers import SCHEDULES
 
 import nodes as comfyui_nodes
 
@@ -14,8 +15,31 @@ PUBLIC = {
     "IPAdapterApply": (
         "Apply IPAdapter",
         "ipadapter clip_vision image model weight noise weight_type start_at end_at unfold_batch "
-        "attn_mask image_negative",
+        "attn_mask image_negative reference layer_schedule second_weight layer_weights",
     ),
+    "IPAdapterAutoLoader": ("IPAdapter Auto Loader", "model preset lora_strength provider"),
+    "IPAdapterInsightFaceLoader": ("Load InsightFace", "provider model_name"),
+    "IPAdapterOpenCLIPVisionLoader": ("Load CLIP Vision (OpenCLIP)", "clip_name architecture"),
+    "IPAdapterApplyFaceID": (
+        "Apply IPAdapter FaceID",
+        "ipadapter clip_vision insightface image model weight noise weight_type start_at end_at "
+        "faceid_v2 weight_v2 unfold_batch attn_mask face_select face_index lora_strength "
+        "plus_version layer_schedule second_weight layer_weights",
+    ),
+    "IPAdapterEncodeFaceID": (
+        "Encode FaceID",
+        "ipadapter clip_vision insightface image noise faceid_v2 weight_v2 face_select face_index "
+        "plus_version",
+    ),
+    "IPAdapterEncodeReference": (
+        "Encode Reference",
+        "ipadapter clip_vision image weights noise noise_type enhance_tiles enhance_ratio "
+        "image_negative",
+    ),
+    "IPAdapterCombineReferences": ("Combine References", "ipadapter method references"),
+    "IPAdapterSaveReference": ("Save Reference", "reference filename_prefix"),
+    "IPAdapterLoadReference": ("Load Reference", "ipadapter reference_file"),
+    "IPAdapterFitImage": ("Fit Image", "image mode crop_position size"),
     "IPAdapterSolidMask": ("Solid Mask (IPAdapter)", "value width height"),
     "IPAdapterFeatherMask": ("Feather Mask (IPAdapter)", "mask left top right bottom"),
     "IPAdapterMaskComposite": ("Mask Composite (IPAdapter)", "destination source x y operation"),
@@ -67,11 +91,15 @@ def test_defaults_and_ranges_of_apply(schemas):
         "noise": (0.0, 0.0, 1.0, 0.01),
         "start_at": (0.0, 0.0, 1.0, 0.001),
         "end_at": (1.0, 0.0, 1.0, 0.001),
+        "second_weight": (1.0, -5.0, 5.0, 0.05),
     }
+    assert inputs["layer_schedule"].options == list(SCHEDULES)
+    assert inputs["layer_schedule"].default == "linear"
     assert inputs["weight_type"].options == ["original", "linear", "channel penalty"]
     assert inputs["unfold_batch"].default is False
     optional = {name for name, i in inputs.items() if i.optional}
-    assert optional == {"clip_vision", "attn_mask", "image_negative"}
+    new = {"reference", "layer_schedule", "second_weight", "layer_weights"}
+    assert optional == {"clip_vision", "image", "attn_mask", "image_negative", *new}
 
 
 def test_an_id_that_another_pack_owns_is_left_to_it(monkeypatch):

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from ipadapter_pack.ipadapter.preprocess import distorted
+from ipadapter_pack.ipadapter.noise import distorted
 from ipadapter_pack.nodes.encode import encode_reference
 from ipadapter_pack.nodes.load import accept_adapter
 from ipadapter_pack.tests import tiny

@@ -1,0 +1,117 @@
+"""Several references made one, by calculating with what the encoders saw before it is projected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .errors import IPAdapterError
+from .reference import EncodedReference, Features
+
+
+def average(rows: Tensor) -> Tensor:
+    return rows.mean(0)
+
+
+def norm_average(rows: Tensor) -> Tensor:
+    """Every feature divided by its length over the pictures, then the mean, so that a picture with
+    large values does not drown the others. One picture stays as it is.
+
+    As cubiq/ComfyUI_IPAdapter_plus at 9d076a3 has it: the mean's scale is not that of the pictures.
+    """
+    return F.normalize(rows, dim=0).mean(0) if len(rows) > 1 else rows[0]
+
+
+def add(rows: Tensor) -> Tensor:
+    return rows.sum(0)
+
+
+def subtract(rows: Tensor) -> Tensor:
+    """The first without the mean of the others."""
+    return rows[0] - rows[1:].mean(0) if len(rows) > 1 else rows[0]
+
+
+def largest(rows: Tensor) -> Tensor:
+    return rows.amax(0)
+
+
+def smallest(rows: Tensor) -> Tensor:
+    return rows.amin(0)
+
+
+# [pictures, ..., width] -> [..., width]
+METHODS: dict[str, Callable[[Tensor], Tensor]] = {
+    "average": average,
+    "norm average": norm_average,
+    "add": add,
+    "subtract": subtract,
+    "max": largest,
+    "min": smallest,
+}
+
+
+def combined(features: Features, method: str, normed: bool) -> Features:
+    """Features as of one picture, from those of several.
+
+    ``normed``: the family reads identities of length 1.
+    """
+    clip, face = features.clip, features.face
+    if clip is not None:
+        clip = METHODS[method](clip)[None]
+    if face is not None:
+        face = METHODS[method](face)[None]
+        face = F.normalize(face, dim=-1) if normed else face
+    return Features(clip, face, features.structure)
+
+
+def joined(features: list[Features]) -> Features:
+    """The pictures of all, in their order."""
+    clip = [f.clip for f in features if f.clip is not None]
+    face = [f.face for f in features if f.face is not None]
+    return Features(
+        torch.cat(clip) if clip else None,
+        torch.cat(face) if face else None,
+        features[0].structure,
+    )
+
+
+def first_picture(features: Features) -> Features:
+    clip, face = (x if x is None else x[:1] for x in (features.clip, features.face))
+    return Features(clip, face, features.structure)
+
+
+def alike(references: Mapping[str, EncodedReference]) -> list[tuple[Features, Features]]:
+    """The positive and negative features of each; ``references`` by the names of their inputs.
+
+    IPAdapterError unless one can calculate with all of them together.
+    """
+    pairs: list[tuple[Features, Features]] = []
+    kinds: dict[str, str] = {}  # -> the input that brought it
+    for name, reference in references.items():
+        if reference.features is None:
+            raise IPAdapterError(
+                f"{name} has lost what its encoder saw, so that it cannot be combined: encode its "
+                "pictures again"
+            )
+        pairs.append(reference.features)
+        kinds.setdefault(_in_words(reference.features[0]), name)
+    if len(kinds) > 1:
+        (kind, name), (other_kind, other) = list(kinds.items())[:2]
+        raise IPAdapterError(
+            f"{name} and {other} do not go together: {name} has {kind}, {other} has {other_kind}; "
+            "encode both with the same encoder and the same settings"
+        )
+    return pairs
+
+
+def _in_words(features: Features) -> str:
+    """What must be equal in all."""
+    clip, face = (
+        "no" if rows is None else " x ".join(map(str, rows.shape[1:]))
+        for rows in (features.clip, features.face)
+    )
+    version = "" if features.structure is None else f" and weight_v2 {features.structure:g}"
+    return f"{clip} CLIP features, {face} face features{version}"

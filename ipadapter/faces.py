@@ -1,0 +1,144 @@
+"""Faces in a picture: found, chosen, cut out and recognised.
+
+``app`` is insightface's FaceAnalysis; a picture is uint8 RGB [H, W, 3].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import IPAdapterError
+
+Picture = NDArray[np.uint8]
+Points = NDArray[np.float32]
+
+# The side of the square that the detector looks at. In a smaller one a large face is found, which
+# in a larger one is bigger than what it knows.
+SIZES = range(640, 255, -64)
+
+# Where ArcFace wants the eyes, the nose and the corners of the mouth, in a crop of 112 pixels:
+# deepinsight/insightface, python-package/insightface/utils/face_align.py.
+TEMPLATE = np.array(
+    [
+        [38.2946, 51.6963],
+        [73.5318, 51.5014],
+        [56.0252, 71.7366],
+        [41.5493, 92.3655],
+        [70.7299, 92.2041],
+    ]
+)
+RECOGNISED = 112
+
+
+class Face(NamedTuple):
+    box: Points  # [4]: left, top, right, bottom
+    points: Points  # [5, 2]: eyes, nose, corners of the mouth, each x, y
+    score: float
+
+
+def find(app: Any, picture: Picture) -> list[Face]:
+    """The faces at the first of SIZES that shows any, the detector's surest first."""
+    height, width = picture.shape[:2]
+    for size in SIZES:
+        if min(height, width) * size < max(height, width):
+            break  # shrunk to that size, the shorter side would have no pixel
+        boxes, points = app.det_model.detect(
+            bgr(picture), input_size=(size, size), max_num=0, metric="default"
+        )
+        if points is None:
+            raise IPAdapterError(
+                "insightface: this model's detector gives no eyes and mouth, by which a face is "
+                "cut out; take buffalo_l or antelopev2"
+            )
+        if len(boxes):
+            return [Face(b[:4], p, float(b[4])) for b, p in zip(boxes, points, strict=True)]
+    return []
+
+
+def choose(
+    faces: Sequence[Face], select: str, index: int, where: str = "the picture"
+) -> list[Face]:
+    """One face, number ``index`` (from 0) in the order ``select``; or every face with "all"."""
+    ordered = sorted(faces, key=SELECTIONS[select])
+    if select == "all":
+        return ordered
+    if not 0 <= index < len(ordered):
+        found = "1 face" if len(ordered) == 1 else f"{len(ordered)} faces"
+        raise IPAdapterError(
+            f"face_index {index}: {where} has {found}, counted from 0; "
+            f"take at most {len(ordered) - 1}"
+        )
+    return [ordered[index]]
+
+
+def area(face: Face) -> float:
+    left, top, right, bottom = face.box
+    return float((right - left) * (bottom - top))
+
+
+def centre(face: Face) -> float:
+    return float(face.box[0] + face.box[2]) / 2
+
+
+def identity(app: Any, picture: Picture, face: Face) -> NDArray[np.float32]:
+    """Who the face is, as the recogniser says it: [512], not normalised."""
+    crop = aligned(picture, face.points, RECOGNISED)
+    return app.models["recognition"].get_feat(bgr(crop)).ravel()
+
+
+def similarity(points: Points, size: int) -> NDArray[np.float64]:
+    """The matrix [2, 3] that turns, scales and moves the points closest to the template's.
+
+    The least squares solution of Umeyama 1991 (doi 10.1109/34.88573). In the plane, to turn and
+    scale is to multiply by one complex number, which cannot mirror.
+    """
+    source = points.astype(np.float64) @ [1, 1j]
+    target = TEMPLATE @ [1, 1j] * (size / 112)
+    centred = source - source.mean()
+    turn = complex((centred.conj() @ (target - target.mean())) / (np.abs(centred) ** 2).sum())
+    shift = complex(target.mean() - turn * source.mean())
+    return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
+
+
+def aligned(picture: Picture, points: Points, size: int) -> Picture:
+    """The face upright and centred, as recognisers were trained: [size, size, 3]."""
+    import cv2
+
+    warped = cv2.warpAffine(picture, similarity(points, size), (size, size))
+    return np.asarray(warped, np.uint8)
+
+
+def square(picture: Picture, box: Points, size: int) -> Picture:
+    """The square around the box, not turned, black outside the picture: [size, size, 3].
+
+    As Kwai-Kolors/Kolors @89afca1, ipadapter_FaceID/sample_ipadapter_faceid_plus.py.
+    """
+    from PIL import Image
+
+    (left, top, right, bottom), half = box.tolist(), float(max(box[2:] - box[:2])) / 2
+    x, y = (left + right) / 2, (top + bottom) / 2
+    crop = Image.fromarray(picture).crop((x - half, y - half, x + half, y + half))  # pyright: ignore[reportArgumentType]
+    return np.array(crop.resize((size, size), Image.Resampling.BICUBIC))
+
+
+def bgr(picture: Picture) -> Picture:
+    return np.ascontiguousarray(picture[..., ::-1])
+
+
+# face_select: what the faces are ordered by, the smallest number first.
+SELECTIONS: dict[str, Callable[[Face], float]] = {
+    "largest": lambda face: -area(face),
+    "best score": lambda face: -face.score,
+    "left to right": centre,
+    "all": centre,
+    "index": lambda face: 0,  # as the detector lists them
+}
+
+CROPS: dict[str, Callable[[Picture, Face, int], Picture]] = {
+    "aligned": lambda picture, face, size: aligned(picture, face.points, size),
+    "square": lambda picture, face, size: square(picture, face.box, size),
+}

@@ -1,0 +1,19 @@
+"""Which family an adapter file is of, read from its tensors."""
+
+from __future__ import annotations
+
+from .errors import IPAdapterError
+from .face_projections import FACE_FAMILIES
+from .perceiver import Tensors
+from .projections import CLIP_FAMILIES, Projection
+
+FAMILIES: list[type[Projection]] = [*FACE_FAMILIES, *CLIP_FAMILIES]
+
+
+def find_family(tensors: Tensors, file: str) -> type[Projection]:
+    """The class for these ``image_proj`` tensors; IPAdapterError when there is none."""
+    for family in FAMILIES:
+        if family.matches(tensors):
+            return family
+    shown = ", ".join(list(tensors)[:3])
+    raise IPAdapterError(f"{file} has an image projection of an unknown kind ({shown}, ...)")

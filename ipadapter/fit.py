@@ -1,0 +1,76 @@
+"""Pictures made square before the encoder sees them, so that a user decides what it sees."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from .errors import IPAdapterError
+from .preprocess import CENTER, fit_to_encoder, resized, rgb, shorter_side
+
+# What CLIP's encoders take as nothing: the colour that is zero once normalised.
+NOTHING = (0.48145466, 0.4578275, 0.40821073)
+
+# How far down and to the right the square lies, of what is to be cut off.
+POSITIONS = {
+    "center": CENTER,
+    "top": (0.0, 0.5),
+    "bottom": (1.0, 0.5),
+    "left": (0.5, 0.0),
+    "right": (0.5, 1.0),
+}
+MOST_TILES = 64
+
+
+def fit(image: Tensor, mode: str, position: str, size: int) -> Tensor:
+    """[images, H, W, channels] -> squares [images or tiles, size, size, 3]
+
+    An encoder of that size sees them unchanged. ``position`` is for the mode crop only.
+    """
+    if mode == "crop":
+        return fit_to_encoder(image, size, POSITIONS[position])
+    return MODES[mode](rgb(image), size).movedim(1, -1)
+
+
+def pad(pixels: Tensor, size: int) -> Tensor:
+    """The whole picture, with borders that mean nothing to CLIP."""
+    longer = max(pixels.shape[-2:])
+    height, width = (max(1, size * side // longer) for side in pixels.shape[-2:])
+    nothing = pixels.new_tensor(NOTHING).view(3, 1, 1)
+    square = nothing.expand(len(pixels), 3, size, size).clone()
+    down, right = (size - height) // 2, (size - width) // 2
+    square[..., down : down + height, right : right + width] = resized(pixels, height, width)
+    return square
+
+
+def stretch(pixels: Tensor, size: int) -> Tensor:
+    """The whole picture, squeezed into a square."""
+    return resized(pixels, size, size)
+
+
+def tiles(pixels: Tensor, size: int) -> Tensor:
+    """Overlapping squares, as high or as wide as the picture, evenly spread over its longer side:
+    as few as leave nothing out. All of one picture, then all of the next."""
+    height, width = pixels.shape[-2:]
+    count = math.ceil(max(height, width) / min(height, width))
+    if count > MOST_TILES:
+        raise IPAdapterError(
+            f"image is {width} x {height} pixels, which is {count} tiles; at most {MOST_TILES} are "
+            "made: crop it first, or choose another mode"
+        )
+    small = shorter_side(pixels, size)
+    along = -2 if height > width else -1
+    spare = small.shape[along] - size
+    count = 1 + math.ceil(spare / size)
+    starts = [round(spare * i / max(count - 1, 1)) for i in range(count)]
+    return torch.stack([small.narrow(along, start, size) for start in starts], 1).flatten(0, 1)
+
+
+MODES: dict[str, Callable[[Tensor, int], Tensor]] = {
+    "pad": pad,
+    "stretch": stretch,
+    "tiles": tiles,
+}

@@ -1,0 +1,76 @@
+"""Distorted pictures to steer away from: the same colours without the shapes.
+
+Every kind takes pictures [images, H, W, channels] and a strength, 0 to 1, and gives [images, 224,
+224, 3]. Each draws from a generator of its own with a fixed seed, the same for every picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from .preprocess import fit_to_encoder, rgb
+
+SIZE = 224
+
+
+def distorted(image: Tensor, noise: float) -> Tensor:
+    """Shuffled by elastic displacement, flipped both ways, with noise added; the more ``noise``,
+    the smoother the shuffle and the less grain.
+
+    The recipe of the first version of cubiq/ComfyUI_IPAdapter_plus (46241f3).
+    """
+    from torchvision.transforms import InterpolationMode  # pyright: ignore[reportMissingTypeStubs]
+    from torchvision.transforms import functional as TF  # pyright: ignore[reportMissingTypeStubs]
+
+    alpha, sigma = 75.0, 3.5 * noise
+    pixels = rgb(image).cpu()
+    pixels = TF.center_crop(pixels, [min(pixels.shape[-2:])])
+    pixels = TF.resize(pixels, [SIZE, SIZE], InterpolationMode.BICUBIC, antialias=True)
+
+    generator = torch.Generator().manual_seed(0)
+    kernel = int(8 * sigma + 1) | 1  # odd
+    shift = [torch.rand(1, 1, SIZE, SIZE, generator=generator) * 2 - 1 for _ in "xy"]
+    if sigma > 0:
+        shift = [TF.gaussian_blur(s, [kernel, kernel], [sigma, sigma]) for s in shift]
+    displacement = torch.cat(shift, 1).movedim(1, -1) * alpha / SIZE  # [1, SIZE, SIZE, 2]
+    pixels = TF.elastic_transform(pixels, displacement, fill=[0.0] * 3)
+
+    pixels = pixels.flip(-1, -2).movedim(1, -1)
+    for _ in "xy":
+        torch.rand(1, generator=generator)  # the recipe tosses a coin for each flip
+    grain = torch.empty_like(pixels).normal_(generator=generator)
+    return pixels + (0.25 * (1 - noise) + 0.05) * grain
+
+
+def faded(image: Tensor, noise: float) -> Tensor:
+    """Mixed with random colours."""
+    pixels, generator = _small(image)
+    return pixels.lerp(torch.rand(pixels.shape[1:], generator=generator), noise)
+
+
+def dissolved(image: Tensor, noise: float) -> Tensor:
+    """The channels of single pixels replaced by random values, the more the more ``noise``."""
+    pixels, generator = _small(image)
+    values, chances = torch.rand(2, *pixels.shape[1:], generator=generator)
+    return torch.where(chances < noise, values, pixels)
+
+
+def grainy(image: Tensor, noise: float) -> Tensor:
+    """With normally distributed noise added."""
+    pixels, generator = _small(image)
+    return (pixels + noise * torch.randn(pixels.shape[1:], generator=generator)).clamp(0, 1)
+
+
+def _small(image: Tensor) -> tuple[Tensor, torch.Generator]:
+    return fit_to_encoder(image, SIZE).cpu(), torch.Generator().manual_seed(0)
+
+
+NOISES: dict[str, Callable[[Tensor, float], Tensor]] = {
+    "shuffle": distorted,
+    "fade": faded,
+    "dissolve": dissolved,
+    "gaussian": grainy,
+}

@@ -1,0 +1,222 @@
+"""The published files: under which names, in which folder on Hugging Face, for what.
+
+Names decide only among files of one kind: Plus, Plus Face and composition have the same tensors.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from .catalog import AdapterKind, EncoderKind
+from .face_projections import FaceID, FaceIDPlus, KolorsFaceIDPlus, Portrait, UnnormPortrait
+from .projections import FullProjection, ImageProjection, KolorsResampler, Projection, Resampler
+
+
+class File(NamedTuple):
+    name: str
+    source: str  # a folder on huggingface.co
+    lora: str = ""  # that belongs to it, in the same folder
+
+
+class Preset(NamedTuple):
+    """What a preset of the Auto Loader stands for, best file first."""
+
+    family: type[Projection]
+    files: Mapping[str, tuple[File, ...]]  # base model -> files
+    big: bool | None = None  # whether it reads ViT-bigG; None: whichever
+    insightface: str = "buffalo_l"  # for families that read faces
+
+    def means(self, kind: AdapterKind) -> bool:
+        """Whether a file of this kind can be what is meant, its name aside."""
+        big = kind.width == 1280
+        return kind.family is self.family and self.big in (None, big)
+
+    @property
+    def all_files(self) -> list[File]:
+        return [file for files in self.files.values() for file in files]
+
+
+def _files(source: str, *names: str) -> tuple[File, ...]:
+    return tuple(File(name, source) for name in names)
+
+
+def _face(name: str, ending: str = "bin", lora: bool = True) -> tuple[File, ...]:
+    lora_name = f"ip-adapter-{name}_lora.safetensors" if lora else ""
+    return (File(f"ip-adapter-{name}.{ending}", "h94/IP-Adapter-FaceID", lora_name),)
+
+
+SD15, SDXL = "h94/IP-Adapter/models", "h94/IP-Adapter/sdxl_models"
+COMPOSITION = "ostris/ip-composition-adapter"
+KOLORS, KOLORS_FACE = (
+    "Kwai-Kolors/Kolors-IP-Adapter-Plus",
+    "Kwai-Kolors/Kolors-IP-Adapter-FaceID-Plus",
+)
+
+PRESETS = {
+    "LIGHT": Preset(
+        ImageProjection,
+        {
+            "SD1.5": _files(
+                SD15, "ip-adapter_sd15_light_v11.bin", "ip-adapter_sd15_light.safetensors"
+            )
+        },
+        big=False,
+    ),
+    "STANDARD": Preset(
+        ImageProjection,
+        {
+            "SD1.5": _files(SD15, "ip-adapter_sd15.safetensors"),
+            "SDXL": _files(SDXL, "ip-adapter_sdxl_vit-h.safetensors"),
+        },
+        big=False,
+    ),
+    "VIT-G": Preset(
+        ImageProjection,
+        {
+            "SD1.5": _files(SD15, "ip-adapter_sd15_vit-G.safetensors"),
+            "SDXL": _files(SDXL, "ip-adapter_sdxl.safetensors"),
+        },
+        big=True,
+    ),
+    "PLUS": Preset(
+        Resampler,
+        {
+            "SD1.5": _files(SD15, "ip-adapter-plus_sd15.safetensors"),
+            "SDXL": (
+                *_files(SDXL, "ip-adapter-plus_sdxl_vit-h.safetensors"),
+                File("noobIPAMARK1_mark1.safetensors", "r3gm/noob-ipa/model_G"),
+            ),
+        },
+    ),
+    "PLUS FACE": Preset(
+        Resampler,
+        {
+            "SD1.5": _files(SD15, "ip-adapter-plus-face_sd15.safetensors"),
+            "SDXL": _files(SDXL, "ip-adapter-plus-face_sdxl_vit-h.safetensors"),
+        },
+    ),
+    "FULL FACE": Preset(
+        FullProjection, {"SD1.5": _files(SD15, "ip-adapter-full-face_sd15.safetensors")}
+    ),
+    "COMPOSITION": Preset(
+        Resampler,
+        {
+            "SD1.5": _files(COMPOSITION, "ip_plus_composition_sd15.safetensors"),
+            "SDXL": _files(COMPOSITION, "ip_plus_composition_sdxl.safetensors"),
+        },
+    ),
+    "FACEID": Preset(FaceID, {"SD1.5": _face("faceid_sd15"), "SDXL": _face("faceid_sdxl")}),
+    "FACEID PLUS": Preset(FaceIDPlus, {"SD1.5": _face("faceid-plus_sd15")}),
+    "FACEID PLUS V2": Preset(
+        FaceIDPlus, {"SD1.5": _face("faceid-plusv2_sd15"), "SDXL": _face("faceid-plusv2_sdxl")}
+    ),
+    "FACEID PORTRAIT": Preset(
+        Portrait,
+        {
+            "SD1.5": _face("faceid-portrait-v11_sd15", lora=False)
+            + _face("faceid-portrait_sd15", lora=False),
+            "SDXL": _face("faceid-portrait_sdxl", lora=False),
+        },
+    ),
+    "FACEID PORTRAIT UNNORM": Preset(
+        UnnormPortrait, {"SDXL": _face("faceid-portrait_sdxl_unnorm", lora=False)}
+    ),
+    "KOLORS PLUS": Preset(
+        KolorsResampler,
+        {"SDXL": _files(KOLORS, "ip_adapter_plus_general.bin", "kolors-ip-adapter-plus.bin")},
+    ),
+    "KOLORS FACEID PLUS": Preset(
+        KolorsFaceIDPlus,
+        {"SDXL": _files(KOLORS_FACE, "ipa-faceid-plus.bin", "kolors-ip-adapter-faceid-plus.bin")},
+        insightface="antelopev2",
+    ),
+}
+
+# What "auto" takes, the first that is there: whole pictures before faces.
+AUTO_ORDER = (
+    "PLUS", "STANDARD", "VIT-G", "LIGHT", "KOLORS PLUS", "COMPOSITION", "PLUS FACE", "FULL FACE",
+    "FACEID PLUS V2", "FACEID PLUS", "FACEID", "FACEID PORTRAIT", "FACEID PORTRAIT UNNORM",
+    "KOLORS FACEID PLUS",
+)  # fmt: skip
+
+
+def is_published_as(name: str, published: str) -> bool:
+    """Whether a file in a folder goes by a published name. The ending, the subfolder, letter case
+    and a precision at its end do not matter, nor does how its words are joined."""
+    words = re.split(r"[-_. ]+", _stem(published))
+    if words[:2] == ["ip", "adapter"] and {"face", "faceid", "light"} & set(words):
+        del words[:2]  # what follows says enough
+    pattern = r"(^|[-_. /\\])" + r"[-_. ]?".join(map(re.escape, words))
+    return re.search(pattern + r"([-_. ](fp16|fp32|bf16|f16))?$", _stem(name)) is not None
+
+
+def _stem(name: str) -> str:
+    return re.sub(r"\.(safetensors|sft|bin|ckpt|pth?|pkl)$", "", name.lower())
+
+
+def preset_of(name: str) -> str | None:
+    """The preset that a file of this name is published for."""
+    for preset, means in PRESETS.items():
+        if any(is_published_as(name, file.name) for file in means.all_files):
+            return preset
+    return None
+
+
+def place(name: str, preset: str) -> int:
+    """Where a published name stands among its preset's files: the least is to be taken."""
+    files = PRESETS[preset].all_files
+    return next(i for i, file in enumerate(files) if is_published_as(name, file.name))
+
+
+class Encoder(NamedTuple):
+    file: File
+    names: str  # a pattern in the names under which it goes
+
+
+VIT_H = Encoder(
+    File("CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors", "h94/IP-Adapter/models/image_encoder"),
+    r"vit.h.14.*s32b.b79k|clip.vision.(vit.)?h\b|ip.?adapter.*sd15|sd1.?5.*model",
+)
+VIT_G = Encoder(
+    File(
+        "CLIP-ViT-bigG-14-laion2B-39B-b160k.safetensors", "h94/IP-Adapter/sdxl_models/image_encoder"
+    ),
+    r"vit.bigg.14.*39b.b160k|clip.vision.(vit.)?(big)?g\b|ip.?adapter.*sdxl|sdxl.*model",
+)
+VIT_L = Encoder(
+    File("clip-vit-large-patch14.safetensors", "openai/clip-vit-large-patch14"),
+    r"clip.vit.large.patch14|clip.vision.(vit.)?l\b",
+)
+VIT_L_336 = Encoder(
+    File("clip-vit-large-patch14-336.bin", "Kwai-Kolors/Kolors-IP-Adapter-Plus/image_encoder"),
+    r"clip.vit.large.patch14.336",
+)
+# (feature, width) -> the encoder that published adapters were trained with.
+ENCODERS = {
+    ("image_embeds", 768): VIT_L,
+    ("image_embeds", 1024): VIT_H,
+    ("image_embeds", 1280): VIT_G,
+    ("penultimate_hidden_states", 1024): VIT_L,
+    ("penultimate_hidden_states", 1280): VIT_H,
+    ("penultimate_hidden_states", 1664): VIT_G,
+}
+OTHER_TRAINING = r"dfn|meta.?clip|quick.?gelu|clipa|datacomp|webli"
+
+
+def wanted_encoder(kind: AdapterKind) -> Encoder | None:
+    if kind.family.kolors:
+        return VIT_L_336
+    return ENCODERS.get((str(kind.family.feature), kind.width))
+
+
+def encoder_place(adapter: AdapterKind, encoder: EncoderKind, name: str) -> tuple[int, ...]:
+    """Which of several encoders of the right width to take: the least."""
+    wanted = wanted_encoder(adapter)
+    positions = 577 if adapter.family.kolors else 257
+    return (
+        int(re.search(OTHER_TRAINING, name.lower()) is not None),
+        int(encoder.positions != positions),
+        int(wanted is None or re.search(wanted.names, name.lower()) is None),
+    )

@@ -1,0 +1,117 @@
+"""From photos of people to image tokens: the FaceID families."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..ipadapter.errors import IPAdapterError
+from ..ipadapter.noise import distorted
+from ..ipadapter.reference import EncodedReference, Features
+from .encode import image_size, no_picture_features, picture_features, project
+from .insightface import FoundFace, read_faces
+from .load import LoadedAdapter
+from .notices import say
+from .progress import one_by_one
+
+CROP = 224  # pixels a side, where no CLIP encoder asks for another size
+
+
+class FaceChoice(NamedTuple):
+    """Which faces of a picture are meant, see ``SELECTIONS`` in ipadapter/faces.py."""
+
+    select: str = "largest"
+    number: int = 0
+
+
+def encode_faces(
+    loaded: LoadedAdapter,
+    insightface: Any,
+    clip_vision: Any,
+    image: Tensor,
+    choice: FaceChoice,
+    structure: float | None = None,
+    noise: float = 0.0,
+) -> tuple[EncodedReference, Tensor]:
+    """Encode the chosen faces of pictures [images, H, W, 3+], and the crops [faces, H, W, 3].
+
+    ``structure`` is the weight of CLIP's view in FaceID Plus V2, None in all other families.
+    """
+    projection = loaded.projection
+    if projection.face is None:
+        raise IPAdapterError(
+            f"{loaded.file} is an {projection.name}, which reads whole pictures: use Apply IPAdapter "
+            "or Encode Reference, or load a FaceID adapter"
+        )
+    if projection.feature is not None and clip_vision is None:
+        raise IPAdapterError(
+            f"clip_vision is not connected: {projection.name} also looks at the face through CLIP; "
+            "add a Load CLIP Vision node"
+        )
+    size = CROP if projection.feature is None else image_size(clip_vision)
+    found = find_faces(loaded, insightface, image, choice, projection.face.crop, size)
+    identities = torch.stack([face.identity for face in found])
+    if projection.face.normed:
+        identities = F.normalize(identities, dim=-1)
+    crops = torch.stack([face.crop for face in found])
+    clip = clip_negative = None
+    if projection.feature is not None:
+        clip = picture_features(loaded, clip_vision, crops)
+        if noise > 0:
+            clip_negative = picture_features(loaded, clip_vision, distorted(crops, noise))
+        else:
+            clip_negative = no_picture_features(loaded, clip_vision, clip)
+    positive = Features(clip, identities, structure)
+    negative = Features(clip_negative, torch.zeros_like(identities), structure)
+    return project(loaded, positive, negative), crops
+
+
+def find_faces(
+    loaded: LoadedAdapter,
+    insightface: Any,
+    image: Tensor,
+    choice: FaceChoice,
+    crop: str,
+    size: int,
+) -> list[FoundFace]:
+    """The chosen faces of all pictures, picture by picture."""
+    if insightface is None:
+        raise IPAdapterError("insightface is not connected: add a Load InsightFace node")
+    found: list[FoundFace] = []
+    for number, picture in enumerate(one_by_one(image), 1):
+
+        def read(picture: Tensor, number: int = number) -> list[FoundFace]:
+            return read_faces(insightface, picture, number, *choice, crop, size)
+
+        found += loaded.memo.picture(insightface, picture, read, *choice, crop, size)
+    return found
+
+
+VERSIONS = ["by file name", "v1", "v2"]
+
+
+def structure_weight(
+    loaded: LoadedAdapter, version: str, faceid_v2: bool, weight: float
+) -> float | None:
+    """The weight of CLIP's view that the adapter's projection is to use; None where it has none.
+
+    FaceID Plus V1 and V2 have the same tensors, so that for them the user or the name decides.
+    """
+    projection = loaded.projection
+    if not projection.versions:
+        return weight if projection.kolors else None
+    by = "as chosen"
+    if version == "by file name":
+        named_v2 = re.search(r"plus.?v2", loaded.name, re.IGNORECASE) is not None
+        sdxl = loaded.adapter.base_model == "SDXL"  # for which only a V2 was published
+        if faceid_v2:
+            version = "v2"
+        else:
+            version = "v2" if named_v2 or sdxl else "v1"
+            by = "for SDXL there is no other" if sdxl and not named_v2 else "by its name"
+    say(f"{loaded.file} is taken as FaceID Plus {version.upper()} ({by})")
+    return weight if version == "v2" else None

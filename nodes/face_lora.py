@@ -1,0 +1,120 @@
+"""The LoRA that belongs to a FaceID adapter: for the model's own attention, all of its layers."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import comfy.lora
+import comfy.lora_convert
+import torch
+from comfy.ldm.modules.attention import SpatialTransformer
+from torch import Tensor
+
+from ..ipadapter.checkpoint import LORA
+from ..ipadapter.errors import IPAdapterError
+from .load import read_file
+from .notices import say
+from .patching import unet_blocks, unet_of
+
+WEIGHTS = {"q": "to_q", "k": "to_k", "v": "to_v", "out": "to_out.0"}
+
+
+def apply_face_lora(model: Any, lora: dict[str, Tensor], strength: float, file: str) -> Any:
+    """A clone of the model with the LoRA inside an adapter checkpoint; the model where it has none.
+
+    ``lora``: ``N.to_{q,k,v,out}_lora.{down,up}.weight``, where N counts the model's attentions in
+    the order of adapter files, self-attention (even) and cross-attention (odd) in turn.
+    The weight of a layer becomes W + strength * up @ down: tencent-ailab/IP-Adapter at 62e4af9,
+    ip_adapter/attention_processor_faceid.py.
+    """
+    if not lora or strength == 0:
+        return model
+    names = attention_names(model)
+    parts = [(LORA.findall(key)[0], tensor) for key, tensor in lora.items()]
+    count = 1 + max(int(number) for (number, _, _), _ in parts)
+    if count != len(names):
+        raise IPAdapterError(
+            f"{file}: its LoRA is for {count} attentions, the model has {len(names)}; choose an "
+            "adapter for this base model"
+        )
+    renamed = {
+        f"{names[int(number)]}.{WEIGHTS[which]}.lora_{half}.weight": tensor
+        for (number, which, half), tensor in parts
+    }
+    return _add(model, renamed, strength, file)
+
+
+def apply_lora_file(model: Any, path: str, strength: float) -> Any:
+    """A clone of the model with a LoRA from a file of its own."""
+    if strength == 0:
+        return model
+    content = read_file(path)
+    file = os.path.basename(path)
+    if not isinstance(content, dict) or not content:
+        raise IPAdapterError(f"{file} is no LoRA: it holds a {type(content).__name__}")
+    return _add(model, content, strength, file)
+
+
+def attention_names(model: Any) -> list[str]:
+    """The attentions of the model's transformers, in the order of adapter files."""
+    return [
+        f"diffusion_model.{name}.transformer_blocks.{index}.attn{number}"
+        for name, transformer in spatial_transformers(model)
+        for index in range(len(transformer.transformer_blocks))
+        for number in (1, 2)
+    ]
+
+
+def spatial_transformers(model: Any) -> list[tuple[str, SpatialTransformer]]:
+    """Each with its name in the UNet, in the order of adapter files."""
+    return [
+        (f"{path}.{name}", module)
+        for _, _, path, block in unet_blocks(unet_of(model))
+        for name, module in block.named_modules()
+        if isinstance(module, SpatialTransformer)
+    ]
+
+
+def _add(model: Any, lora: dict[str, Tensor], strength: float, file: str) -> Any:
+    targets = comfy.lora.model_lora_keys_unet(model.model, {})
+    patches = comfy.lora.load_lora(comfy.lora_convert.convert_lora(lora), targets)
+    if not patches:
+        raise IPAdapterError(f"{file}: nothing in this LoRA fits the model")
+    _check_shapes(model, patches, file)
+    if all(_carries(model, key, patch) for key, patch in patches.items()):
+        say(f"the model already carries the LoRA of {file}: it is not applied a second time")
+        return model
+    model = model.clone()
+    model.add_patches(patches, strength)
+    return model
+
+
+def _check_shapes(model: Any, patches: dict[str, Any], file: str) -> None:
+    weights = model.model.state_dict()
+    for key, patch in patches.items():
+        halves = getattr(patch, "weights", ())[:2]
+        shape = tuple(weights[key].shape)
+        if len(halves) < 2 or len(shape) != 2:
+            continue  # another kind of patch, or a convolution: ComfyUI's own to judge
+        rows, columns = len(halves[0]), halves[1][0].numel()
+        if (rows, columns) != shape:
+            raise IPAdapterError(
+                f"{file}: its LoRA is for another model: {rows} x {columns} for {key}, which is "
+                f"{shape[0]} x {shape[1]} here"
+            )
+
+
+def _carries(model: Any, key: str, patch: Any) -> bool:
+    """Whether one of the LoRAs on this weight is the same, up to its file's precision."""
+    return any(_same(patch, entry[1]) for entry in model.patches.get(key, ()))
+
+
+def _same(ours: Any, theirs: Any) -> bool:
+    mine, other = (getattr(patch, "weights", ())[:2] for patch in (ours, theirs))
+    return len(mine) == len(other) == 2 and all(
+        isinstance(b, Tensor)
+        and a.shape == b.shape
+        and (a is b or torch.allclose(a.float(), b.to(a.device).float(), rtol=1e-2, atol=1e-4))
+        for a, b in zip(mine, other, strict=True)
+    )

@@ -1,0 +1,108 @@
+"""Kolors: SDXL's layers, and tokens that go through the UNet's own encoder_hid_proj."""
+
+import copy
+
+import pytest
+import torch
+from ipadapter_pack.ipadapter.errors import IPAdapterError
+from ipadapter_pack.nodes.load import LoadedAdapter
+from ipadapter_pack.tests import tiny
+from ipadapter_pack.tests.headless.support import ENCODER, apply
+from ipadapter_pack.tests.headless.test_faceid import (
+    ANNA,
+    apply_face,
+    bgr,
+    encode_face,
+    recogniser,  # noqa: F401  a fixture
+)
+from ipadapter_pack.tests.ipadapter.published import FILES, on_meta
+from torch import nn
+
+
+def kolors_model(dtype=torch.float32):
+    """A tiny SDXL UNet with the module that Kolors' loaders set."""
+    model = tiny.model("SDXL", dtype)
+    project = nn.Linear(4096, tiny.CONTEXT)
+    tiny.randomise(project, seed=4)
+    model.model.diffusion_model.encoder_hid_proj = project.to(dtype)
+    return model
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    widths = tiny.widths(tiny.shared_model("SDXL"))
+    file = tiny.adapter_file(widths, "kolors-faceid")
+    file["adapter_modules"] = file.pop("ip_adapter")
+    return LoadedAdapter(file, "ipa-faceid-plus.bin")
+
+
+def test_tokens_go_through_the_models_own_projection(recogniser, loaded):  # noqa: F811
+    model = kolors_model()
+    applied = apply_face(recogniser, loaded, model=model)[0]
+    reference = encode_face(recogniser, loaded, ANNA)[0]
+    assert reference.positive.shape == (1, 6, 4096)
+    [patch, *_] = applied.attachments["ipadapter_regions"].values()
+    project = model.model.diffusion_model.encoder_hid_proj
+    tokens = project(torch.cat([reference.negative, reference.positive]))
+    v = tokens @ loaded.adapter.to_v_ip[0].weight.T
+    heads = v.unflatten(-1, (patch.regions[0].v.shape[2], -1)).transpose(1, 2)
+    torch.testing.assert_close(patch.regions[0].v[:, 0], heads)
+    out = tiny.sample(applied, layout="SDXL")
+    assert torch.isfinite(out).all()
+    assert not torch.equal(out, tiny.sample(model, layout="SDXL"))
+
+
+def test_half_precision_models_project_in_float32(recogniser, loaded):  # noqa: F811
+    applied = apply_face(recogniser, loaded, model=kolors_model(torch.float16))[0]
+    project = copy.deepcopy(kolors_model(torch.float16).model.diffusion_model.encoder_hid_proj)
+    reference = encode_face(recogniser, loaded, ANNA)[0].positive
+    [patch, *_] = applied.attachments["ipadapter_regions"].values()
+    v = project.float()(reference) @ loaded.adapter.to_v_ip[0].weight.T
+    kept = patch.regions[0].v[1, 0].transpose(0, 1).flatten(1)
+    torch.testing.assert_close(kept, v[0].half())
+
+
+def test_what_kolors_reads_of_a_face(recogniser, loaded):  # noqa: F811
+    """The embedding as it is, a square crop, and zero features as "no picture"."""
+    [face] = recogniser.get(bgr(ANNA[0]))
+    reference, crops = encode_face(recogniser, loaded, ANNA, weight_v2=0.5).result
+    positive, negative = reference.features
+    assert abs(positive.face.norm() / torch.from_numpy(face.embedding).norm() - 1) < 0.01
+    assert positive.structure == negative.structure == 0.5
+    assert positive.clip.any()
+    assert not negative.clip.any()
+    assert not negative.face.any()
+    assert crops.shape[1] == ENCODER.image_size
+    # The toy face fills its box, so an unaligned crop of the box is that face alone.
+    assert (crops[..., 0] > crops[..., 1]).float().mean() > 0.9
+
+
+def test_a_model_without_the_projection_is_one_clear_error(recogniser, loaded):  # noqa: F811
+    model = tiny.shared_model("SDXL")
+    with pytest.raises(IPAdapterError) as caught:
+        apply_face(recogniser, loaded, model=model)
+    message = str(caught.value)
+    assert message.startswith("ipa-faceid-plus.bin is a Kolors FaceID Plus adapter, and the model")
+    assert "encoder_hid_proj" in message
+    assert "\n" not in message
+
+
+def test_kolors_plus_on_another_model_is_said(caplog):
+    """It has SDXL's shapes, so nothing but the missing projection tells."""
+    image_proj, *_ = FILES["ip_adapter_plus_general (Kolors)"]
+    widths = tiny.widths(tiny.shared_model("SDXL"))
+    file = tiny.adapter_file(widths, "plus", context=2048, width=48)
+    del file["image_proj"]
+    file["image_proj"] = {key: torch.zeros(t.shape) for key, t in on_meta(image_proj).items()}
+    loaded = LoadedAdapter(file, "ip_adapter_plus_general.bin")
+    assert loaded.projection.kolors
+    encoder = tiny.clip_vision(width=1024)
+    with pytest.raises(IPAdapterError, match="is for another base model"):
+        apply(tiny.shared_model("SDXL"), loaded, clip_vision=encoder)
+    wide = tiny.model("SDXL", context_dim=2048)
+    apply(wide, loaded, clip_vision=encoder)
+    assert "ip_adapter_plus_general.bin is made for Kolors" in caplog.text
+    caplog.clear()
+    wide.model.diffusion_model.encoder_hid_proj = nn.Linear(4096, 2048)
+    apply(wide, loaded, clip_vision=encoder)
+    assert "made for Kolors" not in caplog.text

@@ -1,0 +1,209 @@
+"""The header of a .safetensors file: what a good one says, and every way in which one can lie."""
+
+import builtins
+import io
+import json
+import struct
+
+import pytest
+import safetensors.torch
+import torch
+from ipadapter_pack.ipadapter.errors import IPAdapterError
+from ipadapter_pack.ipadapter.header import (
+    DTYPES,
+    MAX_HEADER,
+    check_file,
+    meta_tensors,
+    read_header,
+)
+from ipadapter_pack.ipadapter.wrong_files import what_it_is
+
+TENSORS = {
+    "a.weight": torch.randn(3, 4),
+    "b": torch.zeros(5, dtype=torch.float16),
+    "c": torch.zeros(2, 1, dtype=torch.bfloat16),
+    "scalar": torch.tensor(1, dtype=torch.int64),
+    "nothing": torch.zeros(0, 7),
+}
+
+
+def write(path, header, data=b"", length=None):
+    """A file of the header (a table, or bytes as they are) and data."""
+    raw = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(raw) if length is None else length) + raw + data)
+    return str(path)
+
+
+def row(dtype="F32", shape=(1,), start=0, end=4):
+    return {"dtype": dtype, "shape": list(shape), "data_offsets": [start, end]}
+
+
+def refused(path):
+    with pytest.raises(IPAdapterError) as caught:
+        check_file(str(path))
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_a_header_says_what_the_file_holds(tmp_path):
+    path = tmp_path / "good.safetensors"
+    safetensors.torch.save_file(TENSORS, path, metadata={"family": "plus"})
+    header = read_header(str(path))
+    assert header.metadata == {"family": "plus"}
+    meta = meta_tensors(header)
+    assert meta.keys() == TENSORS.keys()
+    for name, tensor in TENSORS.items():
+        assert (meta[name].shape, meta[name].dtype) == (tensor.shape, tensor.dtype)
+        assert meta[name].is_meta
+        assert header.tensors[name].end - header.tensors[name].start == tensor.nbytes
+
+
+@pytest.mark.parametrize("dtype", DTYPES.values())
+def test_every_type_of_number(tmp_path, dtype):
+    path = tmp_path / "typed.safetensors"
+    safetensors.torch.save_file({"x": torch.zeros(16, dtype=torch.uint8).view(dtype)}, path)
+    assert meta_tensors(read_header(str(path)))["x"].dtype == dtype
+
+
+def test_only_the_header_is_read(tmp_path, monkeypatch):
+    path = tmp_path / "large.safetensors"
+    safetensors.torch.save_file({"x": torch.zeros(2**20)}, path)
+    positions = []
+
+    class Watched(io.FileIO):
+        def close(self):
+            if not self.closed:
+                positions.append(self.tell())
+            super().close()
+
+    monkeypatch.setattr(builtins, "open", lambda path, mode: Watched(path, mode))
+    check_file(str(path))
+    assert positions
+    assert max(positions) <= 512
+
+
+HOLDS_4 = {"a": row()}
+HEADERS = {
+    "offsets beyond the file": ({"a": row(end=64, shape=(16,))}, "cut short, 60 bytes are missing"),
+    "overlap": ({"a": row(), "b": row()}, "b overlaps"),
+    "hole": ({"a": row(start=2, end=6)}, "a follows a gap"),
+    "bytes at the end": ({}, "4 bytes at its end"),
+    "negative dimensions": ({"a": row(shape=(-1, -1))}, "impossible shape"),
+    "negative offsets": ({"a": row(start=-4, end=0)}, "no place in the file"),
+    "offsets the wrong way round": ({"a": row(start=4, end=0)}, "-4 bytes"),
+    "a dimension that is no number": ({"a": row(shape=("1",))}, "impossible shape"),
+    "a dimension that is a truth value": ({"a": row(shape=(True,))}, "impossible shape"),
+    "a dimension with a fraction": ({"a": row(shape=(1.0,))}, "impossible shape"),
+    "many dimensions": ({"a": row(shape=(1,) * 9)}, "impossible shape"),
+    "huge dimensions": ({"a": row(shape=(2**60, 2**60))}, "impossible shape"),
+    "huge dimensions of nothing": ({"a": row(shape=(0, 2**60), end=0)}, "impossible shape"),
+    "no bytes for a shape": ({"a": row(shape=(4096, 4096), end=0)}, "but 0 bytes"),
+    "too few bytes for a shape": ({"a": row(shape=(2,))}, "has the shape (2,) but 4 bytes"),
+    "unknown type": ({"a": row(dtype="F7")}, "unknown type (F7)"),
+    "a type that is a list": ({"a": row(dtype=["F32"])}, "unknown type"),
+    "a row that is a list": ({"a": [1]}, "is not described"),
+    "a row without a shape": ({"a": {"dtype": "F32", "data_offsets": [0, 4]}}, "is not described"),
+    "three offsets": ({"a": {**row(), "data_offsets": [0, 2, 4]}}, "no place in the file"),
+    "offsets that are a text": ({"a": {**row(), "data_offsets": "04"}}, "no place in the file"),
+    "notes that are no table": ({**HOLDS_4, "__metadata__": []}, "its notes"),
+    "notes that are no texts": ({**HOLDS_4, "__metadata__": {"a": 1}}, "its notes"),
+    "a list": ([1, 2], "no table of tensors"),
+    "many tensors": ({str(i): 0 for i in range(2**17 + 1)}, "its header names 131073 tensors"),
+    "two of one name": (b'{"a": 1, "a": 2}', "its header cannot be read"),
+    "deep": (b'{"a": ' + b"[" * 10**6, "its header cannot be read"),
+    "not JSON": (b"{nonsense", "its header cannot be read"),
+    "not text": (b'{"\xff": 1}', "its header cannot be read"),
+}
+
+
+@pytest.mark.parametrize("what", HEADERS)
+def test_malformed_headers(tmp_path, what):
+    header, expected = HEADERS[what]
+    path = write(tmp_path / "odd.safetensors", header, b"\0" * 4)
+    message = refused(path)
+    assert message.startswith("odd.safetensors ")
+    assert expected in message
+    assert message.endswith("download it again")
+
+
+@pytest.mark.parametrize("length", [2**60, 2**63, 2**64 - 1, 2**40, MAX_HEADER + 1, 1000])
+def test_header_longer_than_the_file(tmp_path, length):
+    path = write(tmp_path / "odd.safetensors", HOLDS_4, b"\0" * 4, length)
+    assert "odd.safetensors " in refused(path)
+    assert "cut short" in refused(path)
+
+
+def test_no_huge_number_is_computed(tmp_path):
+    """Python multiplies whole numbers of any length; a header may hold millions of digits."""
+    digits = b"9" * 10**6
+    path = write(tmp_path / "odd.safetensors", b'{"a": {"shape": [' + digits + b"]}}")
+    assert "its header cannot be read" in refused(path)
+
+
+def test_a_good_file_at_every_length_but_its_own(tmp_path):
+    path = tmp_path / "cut.safetensors"
+    safetensors.torch.save_file(TENSORS, path)
+    whole = path.read_bytes()
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        assert refused(path).startswith("cut.safetensors ")
+    path.write_bytes(whole + b"\0")
+    assert "1 bytes at its end" in refused(path)
+
+
+WRONG_FILES = {
+    "web page": (b"\n<!DOCTYPE html><html>", "web page"),
+    "web page with a mark": (b"\xef\xbb\xbf<html lang='en'>", "web page"),
+    "git lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7\n", "git lfs pull"),
+    "answer of a server": (b'{"error": "Unauthorized"}', "it is a text"),
+    "refusal of a server": (b"Access to model x is restricted", "it is a text"),
+    "packed": (b"\x1f\x8b\x08\0\0", "unpack it"),
+    "empty": (b"", "it is empty"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG_FILES)
+@pytest.mark.parametrize("ending", ["safetensors", "SFT", "bin", "pt"])
+def test_what_is_no_model_at_all(tmp_path, what, ending):
+    start, expected = WRONG_FILES[what]
+    path = tmp_path / f"model.{ending}"
+    path.write_bytes(start)
+    message = refused(path)
+    assert message.startswith(f"model.{ending} is no model file: ")
+    assert expected in message
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_pickled_file_called_safetensors(tmp_path, legacy):
+    path = tmp_path / "renamed.safetensors"
+    torch.save(TENSORS, path, _use_new_zipfile_serialization=not legacy)
+    assert "pickled file (.bin), not .safetensors: rename it" in refused(path)
+
+
+def test_safetensors_called_bin(tmp_path):
+    path = tmp_path / "renamed.bin"
+    safetensors.torch.save_file(TENSORS, path)
+    assert "rename it to .safetensors" in refused(path)
+
+
+def test_a_header_whose_length_looks_like_something_else(tmp_path):
+    """Lengths that begin like a web page or a pickle: 0x3c is <, 0x0280 a pickle's first bytes."""
+    for length in (0x3C, 0x280, 0x5B, 0x7B):
+        header = json.dumps(HOLDS_4).encode().ljust(length)
+        path = write(tmp_path / "good.safetensors", header, b"\0" * 4)
+        assert what_it_is(path) is None
+        check_file(path)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_pickled_file_is_looked_into(tmp_path, legacy):
+    path = tmp_path / "good.bin"
+    torch.save(TENSORS, path, _use_new_zipfile_serialization=not legacy)
+    check_file(str(path))
+
+
+def test_folder_called_like_a_file(tmp_path):
+    path = tmp_path / "folder.safetensors"
+    path.mkdir()
+    assert refused(path).startswith("folder.safetensors cannot be opened: ")
