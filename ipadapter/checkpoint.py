@@ -46,6 +46,10 @@ def read_checkpoint(content: object, file: str) -> Checkpoint:
     halves = _halves(content)
     if not halves["image_proj"] or not halves["ip_adapter"]:
         raise IPAdapterError(f"{file} is not an IP-Adapter: {_what_is(content)}")
+    names = [f"{half}.{key}" for half, tensors in halves.items() for key in tensors]
+    other = _first_match(OTHER_ADAPTERS, names)
+    if other:
+        raise IPAdapterError(f"{file} is {other}, which this version does not support")
     for half, tensors in halves.items():
         for key, tensor in tensors.items():
             _check_tensor(f"{half}.{key}", tensor, file)
@@ -86,6 +90,10 @@ OTHER_FILES = {
     r"^model\.diffusion_model\.": "it is a full checkpoint (load it with Load Checkpoint)",
     r"lora_(up|down|A|B)\b|\.lora\.|^lora_": "it is a LoRA (load it with Load LoRA)",
     r"ip_adapter_double_stream|^double_blocks\.": "it is a Flux adapter or model",
+    r"\.processor\.to_k_ip\.": "it is in the layout of diffusers (IP-Adapter-Art and others)",
+    r"ip_adapter_clip_len|kv_proj_ip_adapter": "it is an adapter for HunyuanDiT",
+    r"ip_cross_attns\.|\bip_gate\b": "it is an adapter for Anima",
+    r"^(pulid_|id_adapter)": "it is a PuLID model",
     r"^(vision_model|visual)\.": "it is a CLIP vision model (load it with Load CLIP Vision)",
     r"^(control_model|input_hint_block|controlnet_)": "it is a ControlNet",
     r"^(down_blocks|up_blocks|input_blocks|output_blocks)\.": "it is a diffusion model",
@@ -93,13 +101,23 @@ OTHER_FILES = {
 }
 
 
+# Adapters of both halves for other base models.
+OTHER_ADAPTERS = {
+    r"image_proj\.time_|ip_adapter\.\d+\.norm_ip\.": "an adapter for SD3.5",
+    r"ip_adapter\.\d+\.norm_(added_)?[kqv]\b": "an adapter for Flux",
+}
+
+
 def _what_is(content: Mapping[Any, Any]) -> str:
     keys = [str(key) for key in content]
-    for pattern, what in OTHER_FILES.items():
-        if any(re.search(pattern, key) for key in keys):
-            return what
     shown = ", ".join(keys[:3]) or "nothing"
-    return f"image_proj and ip_adapter were expected, it holds {shown}"
+    unknown = f"image_proj and ip_adapter were expected, it holds {shown}"
+    return _first_match(OTHER_FILES, keys) or unknown
+
+
+def _first_match(kinds: Mapping[str, str], keys: list[str]) -> str | None:
+    found = (what for kind, what in kinds.items() if any(re.search(kind, key) for key in keys))
+    return next(found, None)
 
 
 def _check_tensor(key: str, tensor: object, file: str) -> None:

@@ -8,6 +8,7 @@ from .perceiver import Tensors
 from .projections import CLIP_FAMILIES, Projection
 
 FAMILIES: list[type[Projection]] = [*FACE_FAMILIES, *CLIP_FAMILIES]
+SIGLIP = 1152  # width of its embedding, which InstantX's adapter for Flux reads
 
 
 def find_family(tensors: Tensors, file: str) -> type[Projection]:
@@ -15,5 +16,8 @@ def find_family(tensors: Tensors, file: str) -> type[Projection]:
     for family in FAMILIES:
         if family.matches(tensors):
             return family
+    first = tensors.get("proj.0.weight")
+    if first is not None and first.shape[-1] == SIGLIP:
+        raise IPAdapterError(f"{file} is an adapter for Flux, which this version does not support")
     shown = ", ".join(list(tensors)[:3])
     raise IPAdapterError(f"{file} has an image projection of an unknown kind ({shown}, ...)")

@@ -7,21 +7,15 @@ import contextlib
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from .client import Client, Graph, Picture, title
 from .errors import RunError
-from .server import running
+from .model_files import LOADERS, add_models, choose_models, connected, locate
 
 WORKFLOWS = Path(__file__).resolve().parent / "api"
-# A model option: the node class and input that it sets, and the folder of such files.
-MODELS = {
-    "checkpoint": ("CheckpointLoaderSimple", "ckpt_name", "checkpoints"),
-    "ipadapter": ("IPAdapterModelLoader", "ipadapter_file", "ipadapter"),
-    "clip_vision": ("CLIPVisionLoader", "clip_name", "clip_vision"),
-}
 PICTURE_NODES = {"LoadImage", "LoadImageMask"}
 
 
@@ -33,8 +27,11 @@ def main(arguments: Sequence[str]) -> int:
     try:
         graph = load(options.name)
         assignments = [read_assignment(graph, text) for text in options.set]
-        chosen = {name: getattr(options, name) for name in MODELS if getattr(options, name)}
-        with connected(options.server, chosen) as (client, names):
+        chosen = {name: getattr(options, name) for name in LOADERS if getattr(options, name)}
+        folders: dict[str, list[Path]] = {}
+        for kind, folder in filter(None, (assignment.folder for assignment in assignments)):
+            folders.setdefault(kind, []).append(folder)
+        with connected(options.server, chosen, folders) as (client, names):
             choose_models(graph, names, client.object_info())
             for assignment in assignments:
                 assignment.carry_out(graph, client)
@@ -51,6 +48,11 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("name", nargs="?", help="a bundled workflow, or an API-format JSON file")
     parser.add_argument("--list", action="store_true", help="list the bundled workflows")
     add_models(parser)
+    parser.add_argument(
+        "--insightface",
+        metavar="FOLDER",
+        help="as the server lists it; or a path: a folder of .onnx files, or one with such folders",
+    )
     parser.add_argument("--server", metavar="URL", help="use this running ComfyUI")
     parser.add_argument(
         "--set",
@@ -58,16 +60,11 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         help="set an input of the node with that title: prompt.text='a fox', seed.value=3, "
-        "reference_left.image=anna.png (a picture here is uploaded)",
+        "reference_left.image=anna.png (a picture here is uploaded). Where two loaders load "
+        "different files: 'Load IPAdapter Model (style).ipadapter_file=F', F as for --ipadapter",
     )
     parser.add_argument("--out", type=Path, default=Path("output"), help="folder for the pictures")
     return parser
-
-
-def add_models(parser: argparse.ArgumentParser) -> None:
-    for name in MODELS:
-        flag = f"--{name.replace('_', '-')}"
-        parser.add_argument(flag, metavar="F", help="as the server lists it; or a file's path")
 
 
 def bundled() -> list[str]:
@@ -94,53 +91,13 @@ def load(name: str) -> Graph:
     return graph
 
 
-@contextlib.contextmanager
-def connected(
-    server: str | None, models: dict[str, str], folders: dict[str, list[Path]] | None = None
-) -> Iterator[tuple[Client, dict[str, str]]]:
-    """A ComfyUI to talk to, and each chosen model as that ComfyUI calls it.
-
-    Without a server one is started, whose model folders include those of the chosen paths.
-    """
-    if server:
-        yield Client(server), models
-        return
-    paths = {name: Path(file).expanduser() for name, file in models.items()}
-    files = {name: path for name, path in paths.items() if path.is_file()}
-    with contextlib.ExitStack() as stack:
-        folders = {kind: list(more) for kind, more in (folders or {}).items()}
-        for name, path in files.items():
-            folders.setdefault(MODELS[name][2], []).append(path.resolve().parent)
-        url = stack.enter_context(running(folders))
-        yield Client(url), models | {name: path.name for name, path in files.items()}
-
-
-def choose_models(graph: Graph, names: dict[str, str], known: dict[str, Any]) -> None:
-    """Put the chosen models into every loader of their kind."""
-    for name, file in names.items():
-        kind, socket, folder = MODELS[name]
-        if kind not in known:
-            raise RunError(f"this ComfyUI has no {kind} node: is the pack installed in it?")
-        choices = options_of(known[kind]["input"]["required"][socket])
-        if file not in choices:
-            listed = ", ".join(choices) or "none"
-            raise RunError(f"--{name.replace('_', '-')} {file}: models/{folder} has {listed}")
-        for node in graph.values():
-            if node["class_type"] == kind:
-                node["inputs"][socket] = file
-
-
-def options_of(spec: list[Any]) -> list[str]:
-    """The choices of a combo, in either form in which ComfyUI describes one."""
-    return spec[0] if isinstance(spec[0], list) else spec[1].get("options", [])
-
-
 class Assignment(NamedTuple):
     """One TITLE.INPUT=VALUE, checked against the graph."""
 
     nodes: list[str]
     socket: str
     value: Any  # a Path where a picture is to be uploaded
+    folder: tuple[str, Path] | None = None  # of a model given as a path: its kind, where it is
 
     def carry_out(self, graph: Graph, client: Client) -> None:
         value = self.value
@@ -167,6 +124,11 @@ def read_assignment(graph: Graph, text: str) -> Assignment:
         raise RunError(f"--set {text}: {name} has no input {socket}; it has {has}")
     if node["class_type"] in PICTURE_NODES and socket == "image" and Path(value).is_file():
         return Assignment(nodes, socket, Path(value))
+    for name, (kind, model, folder) in LOADERS.items():
+        if (node["class_type"], socket) == (kind, model):
+            parent, file = locate(name, value)
+            where = (folder, parent) if parent else None
+            return Assignment(nodes, socket, file or values[socket], where)
     return Assignment(nodes, socket, like(values[socket], value, text))
 
 

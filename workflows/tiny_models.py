@@ -13,6 +13,8 @@ from .tiny_unet import TEXT, WIDTH, autoencoder, unet
 VISION = 1024  # CLIP ViT-L, the smallest that ComfyUI knows
 EMBEDS = 768
 LAYERS = 16  # cross-attentions of SD1.5
+FACE = 512  # numbers in which a face recogniser says who it sees
+RANK = 4
 
 
 def checkpoint(path: Path) -> Path:
@@ -27,10 +29,10 @@ def clip_vision(path: Path) -> Path:
 
 
 def adapter(path: Path, kind: str = "base") -> Path:
-    """An IP-Adapter for `checkpoint` and `clip_vision`: "base" with 4 tokens, "plus" with 16."""
+    """An IP-Adapter for `checkpoint` and `clip_vision`, of one of PROJECTIONS."""
     random = Random(3)
-    projection = {"base": image_projection, "plus": resampler}[kind]
-    return save(path, [*projection(random), *key_value_projections(random)])
+    layers = [*PROJECTIONS[kind](random), *key_value_projections(random)]
+    return save(path, [*layers, *(face_lora(random) if kind in WITH_LORA else ())])
 
 
 def text_encoder(random: Random) -> Tensors:
@@ -80,11 +82,16 @@ def image_projection(random: Random) -> Tensors:
 
 
 def resampler(random: Random) -> Tensors:
-    """The Plus family's Perceiver, two of its four layers."""
+    """The Plus family's Perceiver."""
     yield "image_proj.latents", (1, 16, TEXT), random.normal(1, 16, TEXT)
-    yield from random.linear("image_proj.proj_in", TEXT, VISION)
+    yield from perceiver(random, "image_proj")
+
+
+def perceiver(random: Random, name: str) -> Tensors:
+    """Two of its four layers."""
+    yield from random.linear(f"{name}.proj_in", TEXT, VISION)
     for depth in range(2):
-        attention, feed_forward = (f"image_proj.layers.{depth}.{part}" for part in (0, 1))
+        attention, feed_forward = (f"{name}.layers.{depth}.{part}" for part in (0, 1))
         yield from norm(f"{attention}.norm1", TEXT)
         yield from norm(f"{attention}.norm2", TEXT)
         yield from random.linear(f"{attention}.to_q", TEXT, TEXT, bias=False)
@@ -93,8 +100,23 @@ def resampler(random: Random) -> Tensors:
         yield from norm(f"{feed_forward}.0", TEXT)
         yield from random.linear(f"{feed_forward}.1", 4 * TEXT, TEXT, bias=False)
         yield from random.linear(f"{feed_forward}.3", TEXT, 4 * TEXT, bias=False)
-    yield from random.linear("image_proj.proj_out", TEXT, TEXT)
-    yield from norm("image_proj.norm_out", TEXT)
+    yield from random.linear(f"{name}.proj_out", TEXT, TEXT)
+    yield from norm(f"{name}.norm_out", TEXT)
+
+
+def faceid(random: Random, tokens: int = 4) -> Tensors:
+    yield from random.linear("image_proj.proj.0", 64, FACE, gain=FACE**0.5)  # its input's norm is 1
+    yield from random.linear("image_proj.proj.2", tokens * TEXT, 64)
+    yield from norm("image_proj.norm", TEXT)
+
+
+def faceid_plus(random: Random) -> Tensors:
+    yield from faceid(random)
+    yield from perceiver(random, "image_proj.perceiver_resampler")
+
+
+def portrait(random: Random) -> Tensors:
+    yield from faceid(random, tokens=16)
 
 
 def key_value_projections(random: Random) -> Tensors:
@@ -103,3 +125,23 @@ def key_value_projections(random: Random) -> Tensors:
         name = f"ip_adapter.{2 * layer + 1}"
         yield from random.linear(f"{name}.to_k_ip", WIDTH, TEXT, bias=False)
         yield from random.linear(f"{name}.to_v_ip", WIDTH, TEXT, gain=10.0, bias=False)
+
+
+def face_lora(random: Random) -> Tensors:
+    """For the self- and cross-attention of every layer in turn."""
+    for number in range(2 * LAYERS):
+        source = TEXT if number % 2 else WIDTH
+        for part, into in (("q", WIDTH), ("k", source), ("v", source), ("out", WIDTH)):
+            name = f"ip_adapter.{number}.to_{part}_lora"
+            yield from random.linear(f"{name}.down", RANK, into, bias=False)
+            yield from random.linear(f"{name}.up", WIDTH, RANK, gain=0.3, bias=False)
+
+
+PROJECTIONS = {
+    "base": image_projection,
+    "plus": resampler,
+    "faceid": faceid,
+    "faceid-plus": faceid_plus,
+    "portrait": portrait,
+}
+WITH_LORA = {"faceid", "faceid-plus"}

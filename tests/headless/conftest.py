@@ -8,7 +8,7 @@ from ipadapter_pack.tests.comfyui import import_comfyui
 import_comfyui("--cpu", "--use-pytorch-cross-attention")
 
 import torch  # noqa: E402
-from ipadapter_pack.workflows import tiny_models  # noqa: E402
+from ipadapter_pack.workflows import tiny_faces, tiny_models  # noqa: E402
 from ipadapter_pack.workflows.client import Client  # noqa: E402
 from ipadapter_pack.workflows.server import running  # noqa: E402
 
@@ -36,6 +36,9 @@ def model_folders(tmp_path_factory):
     tiny_models.clip_vision(folder / "clip_vision" / "tiny.safetensors")
     tiny_models.adapter(folder / "ipadapter" / "tiny.safetensors")
     tiny_models.adapter(folder / "ipadapter" / "tiny_plus.safetensors", "plus")
+    tiny_models.adapter(folder / "ipadapter" / "tiny_faceid_plusv2.safetensors", "faceid-plus")
+    tiny_models.adapter(folder / "ipadapter" / "tiny_portrait.safetensors", "portrait")
+    tiny_faces.build(folder / "insightface" / "models" / "buffalo_l")
     (folder / "ipadapter" / "broken.safetensors").write_bytes(b"half a file")
     return {path.name: [path] for path in folder.iterdir()}
 

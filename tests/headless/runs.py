@@ -6,15 +6,20 @@ import io
 from typing import Any
 
 import numpy as np
+from ipadapter_pack.workflows import tiny_faces
 from ipadapter_pack.workflows.client import Client, Graph, title
 from ipadapter_pack.workflows.runner import load, upload
 from ipadapter_pack.workflows.showcase import as_png
 from PIL import Image
 
+# The tiny models in the place of those that the bundled workflows ask for.
 MODELS = {
-    "ckpt_name": "tiny.safetensors",
-    "clip_name": "tiny.safetensors",
-    "ipadapter_file": "tiny.safetensors",
+    "v1-5-pruned-emaonly-fp16.safetensors": "tiny.safetensors",
+    "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors": "tiny.safetensors",
+    "ip-adapter_sd15.safetensors": "tiny.safetensors",
+    "ip-adapter-plus_sd15.safetensors": "tiny_plus.safetensors",
+    "ip-adapter-faceid-plusv2_sd15.bin": "tiny_faceid_plusv2.safetensors",
+    "ip-adapter-faceid-portrait-v11_sd15.bin": "tiny_portrait.safetensors",
 }
 SMALL = {"width": 128, "height": 128, "steps": 2}
 SIZED = ("EmptyLatentImage", "KSampler")
@@ -24,8 +29,10 @@ def small(name: str) -> Graph:
     """A bundled workflow with the tiny models, few pixels and few steps."""
     graph = load(name)
     for node in graph.values():
-        values = MODELS | (SMALL if node["class_type"] in SIZED else {})
-        node["inputs"] |= {k: v for k, v in values.items() if k in node["inputs"]}
+        inputs = node["inputs"]
+        inputs |= {k: MODELS[v] for k, v in inputs.items() if isinstance(v, str) and v in MODELS}
+        if node["class_type"] in SIZED:
+            inputs |= {k: v for k, v in SMALL.items() if k in inputs}
     return graph
 
 
@@ -60,3 +67,9 @@ def left_half() -> Image.Image:
     image = Image.new("RGBA", (128, 128), "black")
     image.paste((0, 0, 0, 0), (0, 0, 64, 128))
     return image
+
+
+def person(seed: int) -> Image.Image:
+    """A photo of somebody, the same one for the same number."""
+    photo = tiny_faces.picture([("red", 60, 40, 120)], 240, 320, seed)
+    return Image.fromarray((photo[0] * 255).byte().numpy())

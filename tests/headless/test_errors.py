@@ -93,6 +93,11 @@ WRONG_FILES = {
     "clip vision": ({"vision_model.embeddings.class_embedding": (4,)}, "a CLIP vision model"),
     "open clip": ({"visual.conv1.weight": (4,)}, "a CLIP vision model"),
     "controlnet": ({"control_model.input_blocks.0.0.weight": (4,)}, "a ControlNet"),
+    "flux": ({"double_blocks.0.processor.ip_adapter_double_stream_k_proj.weight": (4, 4)}, "Flux"),
+    "art": ({"down_blocks.0.attn2.processor.to_k_ip.0.weight": (4, 4)}, "IP-Adapter-Art"),
+    "anima": ({"ip_cross_attns.0.to_k_ip.weight": (4, 4)}, "Anima"),
+    "hunyuan": ({"blocks.0.attn2.kv_proj_ip_adapter.weight": (4, 4)}, "HunyuanDiT"),
+    "pulid": ({"pulid_ca.0.weight": (4, 4)}, "PuLID"),
     "unknown": ({"some.tensor": (4,)}, "image_proj and ip_adapter were expected"),
 }
 
@@ -107,6 +112,23 @@ def test_another_file_picked_as_adapter(tmp_path, what, ending):
     message = message_of(lambda: load_adapter(str(path)))
     assert message.startswith(f"picked.{ending} is not an IP-Adapter: ")
     assert expected in message
+
+
+@pytest.mark.parametrize(
+    ("half", "key", "shape", "model"),
+    [
+        ("ip_adapter", "0.norm_ip.linear.weight", (8, 8), "SD3.5"),
+        ("image_proj", "time_embedding.linear_1.weight", (8, 8), "SD3.5"),
+        ("ip_adapter", "0.norm_k.weight", (128,), "Flux"),
+        ("image_proj", "proj.0.weight", (2304, 1152), "Flux"),
+    ],
+)
+def test_adapters_for_other_base_models_are_named(file, half, key, shape, model):
+    image_proj = {k: t for k, t in file["image_proj"].items() if k != "proj.weight"}
+    content = {**file, "image_proj": image_proj}
+    content[half] = {**content[half], key: torch.zeros(shape)}
+    message = message_of(lambda: LoadedAdapter(content, "other.bin"))
+    assert message == f"other.bin is an adapter for {model}, which this version does not support"
 
 
 def test_a_face_adapter_in_apply_names_the_node_for_it():

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ipadapter_pack.tests.conftest import ROOT
-from ipadapter_pack.tests.headless.runs import SMALL, set_inputs, small, stripes
-from ipadapter_pack.workflows import runner
+from ipadapter_pack.tests.headless.runs import SMALL, person, set_inputs, small, stripes
+from ipadapter_pack.workflows import model_files, runner
 from ipadapter_pack.workflows.client import Client
 from ipadapter_pack.workflows.errors import RunError
 from ipadapter_pack.workflows.server import running
@@ -18,7 +18,7 @@ from PIL import Image
 
 QUICK = [f"--set=Empty Latent Image.{side}={SMALL[side]}" for side in ("width", "height")]
 QUICK += [f"--set=KSampler.steps={SMALL['steps']}"]
-TINY = [f"--{name.replace('_', '-')}=tiny.safetensors" for name in runner.MODELS]
+TINY = [f"--{name.replace('_', '-')}=tiny.safetensors" for name in model_files.MODELS]
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_run_uploads_a_picture_under_a_name_made_of_its_contents(client, tmp_pat
     (uploaded,) = names
     assert len(Path(uploaded).stem) == 64
     listed = client.object_info()["LoadImage"]["input"]["required"]["image"]
-    assert uploaded in runner.options_of(listed)
+    assert uploaded in model_files.options_of(listed)
 
 
 @pytest.mark.parametrize(
@@ -98,6 +98,10 @@ def test_run_uploads_a_picture_under_a_name_made_of_its_contents(client, tmp_pat
         (["two_references", "--set", "seed.value=x"], ["x is not a int"]),
         (["two_references", "--set", "seed=3"], ["TITLE.INPUT=VALUE"]),
         (["two_references", "--ipadapter", "no.bin"], ["--ipadapter no.bin", "tiny.safetensors"]),
+        (
+            ["face_and_style", "--ipadapter", "tiny.safetensors"],
+            ["different files", '"Load IPAdapter Model (style).ipadapter_file=F"', "(face)"],
+        ),
     ],
 )
 def test_run_says_what_there_is_instead(run, arguments, words):
@@ -140,7 +144,7 @@ def test_run_from_the_shell_with_model_paths_writes_nothing_into_comfyui(model_f
     before = contents(Path(os.environ["COMFYUI_PATH"]))
     models = [
         f"--{name.replace('_', '-')}={model_folders[kind][0] / 'tiny.safetensors'}"
-        for name, (_, _, kind) in runner.MODELS.items()
+        for name, (_, _, kind) in model_files.MODELS.items()
     ]
     command = [sys.executable, str(ROOT / "workflows" / "run.py"), "two_references"]
     bare = {k: v for k, v in os.environ.items() if not k.startswith("IPADAPTER_REGIONS_STARTED")}
@@ -151,6 +155,36 @@ def test_run_from_the_shell_with_model_paths_writes_nothing_into_comfyui(model_f
     picture = np.asarray(Image.open(tmp_path / done.stdout.strip()))
     assert picture.std() > 1
     assert contents(Path(os.environ["COMFYUI_PATH"])) == before
+
+
+def test_run_finds_each_model_of_a_face_workflow_by_its_path(model_folders, tmp_path):
+    """Without a server: two adapters from different folders, face models, a photo."""
+    person(0).save(tmp_path / "anna.png")
+    elsewhere = tmp_path / "plus" / "style.safetensors"
+    elsewhere.parent.mkdir()
+    elsewhere.symlink_to(model_folders["ipadapter"][0] / "tiny_plus.safetensors")
+    face = model_folders["ipadapter"][0] / "tiny_faceid_plusv2.safetensors"
+    options = [
+        f"--checkpoint={model_folders['checkpoints'][0] / 'tiny.safetensors'}",
+        f"--clip-vision={model_folders['clip_vision'][0] / 'tiny.safetensors'}",
+        f"--insightface={model_folders['insightface'][0]}",
+        f"--set=Load IPAdapter Model (face).ipadapter_file={face}",
+        f"--set=Load IPAdapter Model (style).ipadapter_file={elsewhere}",
+        f"--set=reference_face.image={tmp_path / 'anna.png'}",
+        f"--set=reference_style.image={tmp_path / 'anna.png'}",
+        f"--out={tmp_path}",
+    ]
+    assert runner.main(["face_and_style", *options, *QUICK]) == 0
+    (path,) = tmp_path.glob("ipadapter_regions*.png")
+    assert Image.open(path).size == (SMALL["width"], SMALL["height"])
+
+
+def test_run_takes_a_folder_of_face_models_or_one_with_such_folders(model_folders):
+    root = model_folders["insightface"][0]
+    buffalo = root / "models" / "buffalo_l"
+    assert model_files.locate("insightface", str(buffalo)) == (root / "models", "buffalo_l")
+    assert model_files.locate("insightface", str(root)) == (root, None)
+    assert model_files.locate("insightface", "antelopev2") == (None, "antelopev2")
 
 
 def contents(folder: Path) -> dict[Path, int]:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from ipadapter_pack.tests.headless.runs import (
     left_half,
+    person,
     result,
     set_inputs,
     small,
@@ -11,17 +12,36 @@ from ipadapter_pack.tests.headless.runs import (
     uploaded,
 )
 from ipadapter_pack.workflows.client import Client, title
+from ipadapter_pack.workflows.errors import RunError
 from ipadapter_pack.workflows.runner import bundled
 from ipadapter_pack.workflows.server import PACK, running
+from PIL import Image
+
+APPLY = ("IPAdapterApply", "IPAdapterApplyFaceID")
+COLORS = ("red", "navy", "yellow", "green")
+PARTS = {
+    "portrait_several_photos": "1234",
+    "face_and_style": ("face", "style"),
+    "style_and_composition": ("style", "composition"),
+}
 
 
 def with_references(client, graph, *colors):
-    """The graph with a picture of each colour, in turn, as its references."""
+    """The graph with a picture of each colour, in turn, as its references; of a person where the
+    workflow wants faces."""
     titles = {title(graph, key) for key in graph}
     references = sorted(name for name in titles if name.startswith("reference"))
+    wants_faces = any(node["class_type"] == "IPAdapterApplyFaceID" for node in graph.values())
     for number, name in enumerate(references):
-        image = uploaded(client, stripes(colors[number % len(colors)]))
-        graph = set_inputs(graph, name, image=image)
+        color = colors[number % len(colors)]
+        picture = person(COLORS.index(color)) if wants_faces else stripes(color)
+        graph = set_inputs(graph, name, image=uploaded(client, picture))
+    return graph
+
+
+def at_weight_zero(graph):
+    for kind in APPLY:
+        graph = set_inputs(graph, kind, weight=0.0)
     return graph
 
 
@@ -44,13 +64,41 @@ def test_workflow_moves_with_its_references_and_repeats(client, name):
     first = with_references(client, graph, "red", "navy")
     picture = result(client, first)
     other = result(client, with_references(client, graph, "yellow", "green"))
-    without = result(client, set_inputs(first, "IPAdapterApply", weight=0.0))
+    without = result(client, at_weight_zero(first))
     again = result(client, first)
     assert np.isfinite(picture).all()
     assert picture.std() > 0.01
     assert np.abs(picture - other).mean() > 0.002
     assert np.abs(picture - without).mean() > 0.002
     assert (picture == again).all()
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_workflow_moves_with_each_of_its_references(client, name):
+    graph = with_references(client, small(name), "red", "navy")
+    picture = result(client, graph)
+    for part in PARTS[name]:
+        image = uploaded(client, person(COLORS.index("green")))
+        other = result(client, set_inputs(graph, f"reference_{part}", image=image))
+        assert np.abs(picture - other).mean() > 0.001, part
+
+
+def test_workflow_at_weight_zero_is_the_plain_model_without_the_lora(client):
+    graph = with_references(client, small("face_and_style"), "red", "navy")
+    plain = set_inputs(graph, "KSampler", model=[key_of(graph, "Load Checkpoint"), 0])
+    nothing = result(client, plain)
+    without = at_weight_zero(graph)
+    assert (result(client, without) == nothing).all()
+    with_lora = set_inputs(without, "IPAdapterApplyFaceID", weight=1e-6)
+    assert np.abs(result(client, with_lora) - nothing).mean() > 0.002
+
+
+def test_workflow_says_that_a_picture_shows_no_face(client):
+    graph = set_inputs(
+        small("faceid"), "reference", image=uploaded(client, Image.new("RGB", (320, 240), "gray"))
+    )
+    with pytest.raises(RunError, match=r"^Apply IPAdapter FaceID .*no face found in picture 1"):
+        client.run(graph, progress=False)
 
 
 def test_workflow_runs_with_a_plus_adapter(client):

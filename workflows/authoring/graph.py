@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any, NamedTuple
 
-from .kinds import KINDS, MODELS
+from .kinds import KINDS, SOURCES, model
 
 GAP = 30
 TITLE_BAR = 30
@@ -51,8 +51,8 @@ class Node:
         """The node as the frontend saves it; ``links`` are rows of the whole graph."""
         arriving = {row[4]: row[0] for row in links if row[3] == self.number}
         inputs = [
-            {"name": name, "type": kind, "link": arriving.get(slot)} | widget
-            for slot, (name, kind, widget) in enumerate(self.sockets())
+            {"name": name, "type": kind, "link": arriving.get(slot)} | more
+            for slot, (name, kind, more) in enumerate(self.sockets())
         ]
         outputs = [
             {
@@ -78,13 +78,18 @@ class Node:
         }
 
     def sockets(self) -> list[tuple[str, str, dict[str, Any]]]:
-        """Name and type of every input socket; a widget has one when something is linked to it."""
-        plain = [(name, kind, {}) for name, kind in self.kind.sockets.items()]
+        """Name, type and what else is saved of every input socket; a widget has one when something
+        is linked to it, and one of a growing row is named after the row."""
+        plain: list[tuple[str, str, dict[str, Any]]] = [
+            (name, kind, {"label": name.partition(".")[2]} if "." in name else {})
+            for name, kind in self.kind.sockets.items()
+        ]
         linked = [name for name in self.kind.widgets if name in self.links]
         return plain + [(name, "INT", {"widget": {"name": name}}) for name in linked]
 
     def output_name(self, kind: str) -> str:
-        return kind.lower() if self.type.startswith("IPAdapter") else kind
+        name = kind.lower() if self.type.startswith("IPAdapter") else kind
+        return self.kind.output_names.get(kind, name)
 
     def widgets_values(self):
         for name, value in self.kind.widgets.items():
@@ -94,7 +99,8 @@ class Node:
 
     def properties(self) -> dict[str, Any]:
         pack = "ipadapter-regions" if self.type.startswith("IPAdapter") else "comfy-core"
-        models = [MODELS[name] for name in self.kind.widgets if name in MODELS]
+        chosen = [self.values[name] for name in self.kind.widgets]
+        models = [model(value) for value in chosen if value in SOURCES]
         return {"cnr_id": pack, "Node name for S&R": self.type} | (
             {"models": models} if models else {}
         )

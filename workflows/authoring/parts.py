@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from .graph import Graph, Group, Node
-from .kinds import MODELS
+from .kinds import KINDS, VIT_H
 
 GREY = "#8a8f98"
 BLUE = "#3f789e"
@@ -15,30 +15,61 @@ GREEN = "#5a8f5a"
 PINK = "#a1527a"
 
 NEGATIVE = "blurry, low quality, deformed, text, watermark"
-DOWNLOADS = (
-    "Models: ComfyUI offers to download them. The image encoder arrives as *model.safetensors*; "
-    f"store it in *models/clip_vision* as *{MODELS['clip_name']['name']}*."
-)
+STORE_ENCODER = f"The image encoder arrives as *model.safetensors*; store it in *models/clip_vision* as *{VIT_H}*."
+DOWNLOADS = f"Models: ComfyUI offers to download them. {STORE_ENCODER}"
 
 
 class Loaders(NamedTuple):
     checkpoint: Node
     adapter: Node
-    vision: Node
+    vision: Node | None = None
+    insightface: Node | None = None
 
-    def group(self) -> Group:
-        return Group("Models", GREY, [list(self)])
-
-
-def add_loaders(graph: Graph) -> Loaders:
-    kinds = ["CheckpointLoaderSimple", "IPAdapterModelLoader", "CLIPVisionLoader"]
-    return Loaders(*(graph.add(kind) for kind in kinds))
+    def group(self, *more: Node) -> Group:
+        return Group("Models", GREY, [[node for node in (*self, *more) if node]])
 
 
-def add_apply(graph: Graph, loaders: Loaders, name: str = "", **inputs: Any) -> Node:
-    title = f"Apply IPAdapter ({name})" if name else ""
-    inputs |= {"ipadapter": loaders.adapter, "clip_vision": loaders.vision}
-    return graph.add("IPAdapterApply", title, **inputs)
+def add_loaders(graph: Graph, title: str = "", **adapter: str) -> Loaders:
+    return Loaders(
+        graph.add("CheckpointLoaderSimple"),
+        graph.add("IPAdapterModelLoader", title, **adapter),
+        graph.add("CLIPVisionLoader"),
+    )
+
+
+def add_apply(
+    graph: Graph, loaders: Loaders, name: str = "", kind: str = "IPAdapterApply", **inputs: Any
+) -> Node:
+    title = f"{KINDS[kind].title} ({name})" if name else ""
+    sources = zip(("ipadapter", "clip_vision", "insightface"), loaders[1:], strict=True)
+    inputs |= {s: node for s, node in sources if node and s in KINDS[kind].sockets}
+    return graph.add(kind, title, **inputs)
+
+
+class Left(NamedTuple):
+    """A region at the left of the picture, with a feathered edge."""
+
+    region: Node
+    sources: list[Node]  # what it is made of
+
+
+def add_left(graph: Graph) -> Left:
+    canvas = graph.add("IPAdapterSolidMask", "canvas", value=0.0, width=768, height=512)
+    # Nodes that a server is meant to set are core's, which it knows without this pack.
+    half = graph.add("SolidMask", "mask", value=1.0, width=440, height=512)
+    seam = graph.add("IPAdapterFeatherMask", "seam", mask=half, right=112)
+    region = graph.add("IPAdapterMaskComposite", "left region", destination=canvas, source=seam)
+    return Left(region, [half, seam, canvas])
+
+
+def add_view(graph: Graph, mask: Node) -> Node:
+    return graph.add("IPAdapterPreviewMask", f"{mask.title} as used", mask=mask)
+
+
+def add_left_region(graph: Graph) -> tuple[Node, Group]:
+    region, sources = add_left(graph)
+    view = add_view(graph, region)
+    return region, Group("Region: the face acts where it is white", BLUE, [sources, [region, view]])
 
 
 class Halves(NamedTuple):
@@ -50,20 +81,11 @@ class Halves(NamedTuple):
 
 
 def add_halves(graph: Graph) -> Halves:
-    canvas = graph.add("IPAdapterSolidMask", "canvas", value=0.0, width=768, height=512)
-    # Nodes that a server is meant to set are core's, which it knows without this pack.
-    half = graph.add("SolidMask", "mask", value=1.0, width=440, height=512)
-    seam = graph.add("IPAdapterFeatherMask", "seam", mask=half, right=112)
-    left = graph.add("IPAdapterMaskComposite", "left region", destination=canvas, source=seam)
+    left, sources = add_left(graph)
     right = graph.add("InvertMask", "right region", mask=left)
-    views = [
-        graph.add("IPAdapterPreviewMask", f"{mask.title} as used", mask=mask)
-        for mask in (left, right)
-    ]
-    columns = [[half, seam, canvas], [left, right], views]
-    return Halves(
-        left, right, Group("Regions: a reference acts where its mask is white", BLUE, columns)
-    )
+    views = [add_view(graph, mask) for mask in (left, right)]
+    title = "Regions: a reference acts where its mask is white"
+    return Halves(left, right, Group(title, BLUE, [sources, [left, right], views]))
 
 
 def add_two_references(graph: Graph, loaders: Loaders, halves: Halves) -> tuple[Node, list[Group]]:
