@@ -13,7 +13,14 @@ from ..weight_types.layers import does_nothing
 from .checks import check_image, check_mask
 from .encode import encode_reference
 from .face_lora import apply_face_lora
-from .inputs import IPAdapterSocket, ReferenceSocket, attn_mask, layer_schedule, strength
+from .inputs import (
+    IPAdapterSocket,
+    ReferenceSocket,
+    attn_mask,
+    clip_vision,
+    layer_schedule,
+    strength,
+)
 from .load import accept_adapter
 from .notices import say
 from .origin import check_origin
@@ -40,12 +47,7 @@ class ApplyIPAdapter(io.ComfyNode):
             search_aliases=["ipadapter", "image prompt", "regional reference", "attn_mask"],
             inputs=[
                 IPAdapterSocket.Input("ipadapter", tooltip="From Load IPAdapter Model."),
-                io.ClipVision.Input(
-                    "clip_vision",
-                    optional=True,
-                    tooltip="The image encoder that the adapter was trained with (ViT-H for most). "
-                    "May be left open when the loader brought one.",
-                ),
+                clip_vision(),
                 io.Image.Input(
                     "image",
                     optional=True,

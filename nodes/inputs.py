@@ -55,6 +55,15 @@ def strength(noise: str) -> list[Any]:
     ]
 
 
+def clip_vision() -> Any:
+    return io.ClipVision.Input(
+        "clip_vision",
+        optional=True,
+        tooltip="The image encoder that the adapter was trained with (ViT-H for most). "
+        "May be left open when the loader brought one.",
+    )
+
+
 def attn_mask() -> Any:
     return io.Mask.Input(
         "attn_mask",

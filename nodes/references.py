@@ -15,7 +15,7 @@ from ..ipadapter.noise import NOISES
 from ..ipadapter.reference import EncodedReference, Features
 from .checks import check_image
 from .encode import negative_features, picture_features, project, refuse_faces, tile_features
-from .inputs import IPAdapterSocket, ReferenceSocket
+from .inputs import IPAdapterSocket, ReferenceSocket, clip_vision
 from .load import accept_adapter
 from .notices import say
 from .origin import check_origin, made_with
@@ -40,12 +40,7 @@ class EncodeReference(io.ComfyNode):
                     "ipadapter",
                     tooltip="From Load IPAdapter Model. The reference is for this adapter only.",
                 ),
-                io.ClipVision.Input(
-                    "clip_vision",
-                    optional=True,
-                    tooltip="The image encoder that the adapter was trained with (ViT-H for most). "
-                    "May be left open when the loader brought one.",
-                ),
+                clip_vision(),
                 io.Image.Input(
                     "image",
                     tooltip="One picture or a batch; a batch is one reference seen from several "

@@ -22,7 +22,8 @@ from PIL import Image, ImageOps
 from . import tiny_models
 from .client import Client, Graph, title
 from .errors import RunError
-from .runner import add_models, choose_models, connected, load, upload
+from .model_files import add_models, choose_models, connected
+from .runner import load, upload
 from .server import comfyui
 from .sheet import Pixels, contact_sheet, heat_map, overlay
 
