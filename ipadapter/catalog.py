@@ -50,7 +50,7 @@ def adapter_kind(content: Content, file: str) -> AdapterKind:
 
 def unwrapped(content: Content) -> Content:
     """As ComfyUI's loader hands it on: a training script may have put the tensors one deeper."""
-    inner = content.get("state_dict")
+    inner = next(iter(content.values())) if len(content) == 1 else content.get("state_dict")
     return cast("Content", inner) if isinstance(inner, Mapping) else content
 
 
@@ -98,7 +98,7 @@ class Layout(NamedTuple):
     positions: str  # [positions, width]
     projection: str
     embeds: int  # which dimension of the projection is the embedding's
-    layer: str  # of each layer one key
+    layer: str  # the keys of its layers: the number, and the rest
 
 
 LAYOUTS = (
@@ -107,14 +107,14 @@ LAYOUTS = (
         "vision_model.embeddings.position_embedding.weight",
         "visual_projection.weight",
         0,
-        r"vision_model\.encoder\.layers\.(\d+)\.layer_norm1\.weight",
+        r"vision_model\.encoder\.layers\.([0-9]{1,3})\.(.+)",
     ),
     Layout(
         "visual.conv1.weight",
         "visual.positional_embedding",
         "visual.proj",
         1,
-        r"visual\.transformer\.resblocks\.(\d+)\.ln_1\.weight",
+        r"visual\.transformer\.resblocks\.([0-9]{1,3})\.(.+)",
     ),
 )
 
@@ -128,16 +128,30 @@ def encoder_kind(content: Content, file: str) -> EncoderKind:
             continue
         if projection is not None and projection.ndim != 2:
             continue
+        layers = _layers(tensors, layout.layer)
+        whole = range(len(layers))
+        if any(layers.get(number) != layers.get(0) for number in whole):
+            raise IPAdapterError(f"{file} is damaged: its layers are not all there")
         return EncoderKind(
             width=patches.shape[0],
             embeds=0 if projection is None else projection.shape[layout.embeds],
-            depth=sum(re.fullmatch(layout.layer, key) is not None for key in tensors),
+            depth=len(layers),
             positions=positions.shape[0],
             patch=patches.shape[2],
         )
     if any(key.startswith("visual.trunk.") for key in tensors):
         raise IPAdapterError(f"{file} is an encoder for Load CLIP Vision (OpenCLIP)")
     raise IPAdapterError(f"{file} is no CLIP vision model")
+
+
+def _layers(tensors: Mapping[str, Tensor], pattern: str) -> dict[int, dict[str, torch.Size]]:
+    """Number of a layer -> the names and shapes of its tensors."""
+    layers: dict[int, dict[str, torch.Size]] = {}
+    for key, tensor in tensors.items():
+        found = re.fullmatch(pattern, key)
+        if found:
+            layers.setdefault(int(found[1]), {})[found[2]] = tensor.shape
+    return layers
 
 
 class LoraKind(NamedTuple):

@@ -36,7 +36,7 @@ class Checkpoint(NamedTuple):
 def read_checkpoint(content: object, file: str) -> Checkpoint:
     """Check and normalise a loaded adapter file.
 
-    ``content`` is what was loaded, ``file`` the name to use in messages. Nothing is copied.
+    ``content`` is what was loaded, ``file`` the name to use in messages.
     Raises IPAdapterError, naming the file, when it holds something else or is damaged.
     """
     if not isinstance(content, Mapping):
@@ -52,7 +52,7 @@ def read_checkpoint(content: object, file: str) -> Checkpoint:
         raise IPAdapterError(f"{file} is {other}, which this version does not support")
     for half, tensors in halves.items():
         for key, tensor in tensors.items():
-            _check_tensor(f"{half}.{key}", tensor, file)
+            tensors[key] = _check_tensor(f"{half}.{key}", tensor, file)
     layers = halves["ip_adapter"]
     lora = {key: tensor for key, tensor in layers.items() if LORA.search(key)}
     layers = {key: tensor for key, tensor in layers.items() if key not in lora}
@@ -67,7 +67,8 @@ HALVES = {
     "ip_adapter": "ip_adapter",
     "adapter_modules": "ip_adapter",
 }
-LORA = re.compile(r"^(\d+)\.to_(q|k|v|out)_lora\.(down|up)\.weight$")
+NUMBER = "(0|[1-9][0-9]{0,3})"
+LORA = re.compile(rf"^{NUMBER}\.to_(q|k|v|out)_lora\.(down|up)\.weight$")
 
 
 def _halves(content: Mapping[Any, Any]) -> dict[str, dict[str, Any]]:
@@ -120,17 +121,18 @@ def _first_match(kinds: Mapping[str, str], keys: list[str]) -> str | None:
     return next(found, None)
 
 
-def _check_tensor(key: str, tensor: object, file: str) -> None:
-    """Refuse what the loader lets through but would hurt later."""
+def _check_tensor(key: str, tensor: object, file: str) -> Tensor:
+    """The tensor; refuses what the loader lets through but would hurt later."""
     if isinstance(tensor, Tensor) and (tensor.numel() > MAX_ELEMENTS or tensor.ndim > 3):
         raise damaged(key, f"has the shape {tuple(tensor.shape)}", file)
-    dtype = check_stored(key, tensor, file).dtype
-    if dtype not in (torch.float16, torch.bfloat16, torch.float32):
-        raise damaged(key, f"holds {str(dtype).removeprefix('torch.')} numbers", file)
+    stored = check_stored(key, tensor, file)
+    if stored.dtype not in (torch.float16, torch.bfloat16, torch.float32):
+        raise damaged(key, f"holds {str(stored.dtype).removeprefix('torch.')} numbers", file)
+    return stored
 
 
 def _is_key(name: str) -> bool:
-    return re.fullmatch(r"\d+\.to_k_ip\.weight", name) is not None
+    return re.fullmatch(rf"{NUMBER}\.to_k_ip\.weight", name) is not None
 
 
 def _check_layers(checkpoint: Checkpoint, file: str) -> None:

@@ -160,7 +160,7 @@ def choose_encoder(
 
 def _missing(preset: str, need: Need, refused: list[str], folder: str) -> IPAdapterError:
     files = PRESETS["PLUS" if preset == AUTO else preset].files.get(need.base, ())
-    wanted = "any IP-Adapter" if preset == AUTO else PRESETS[preset].family.name
+    wanted = "any IP-Adapter" if preset == AUTO else preset
     advice = put(files[0], folder) if files else "none was published for it; choose another preset"
     return IPAdapterError(
         f"{preset}: looked for {wanted} for {need.base} (layers up to {max(need.widths)} wide that "
@@ -169,7 +169,12 @@ def _missing(preset: str, need: Need, refused: list[str], folder: str) -> IPAdap
 
 
 def put(file: File, folder: str) -> str:
-    return f"put {file.name} into {folder} (huggingface.co/{file.source})"
+    owner, repository, *inside = file.source.split("/")
+    address = "/".join(
+        ["huggingface.co", owner, repository, *(["tree", "main"] if inside else []), *inside]
+    )
+    called = f", where it is called {file.there}" if file.there else ""
+    return f"put {file.name} into {folder} (from {address}{called})"
 
 
 def listed(items: Iterable[str]) -> str:

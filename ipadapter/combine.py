@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .errors import IPAdapterError
+from .errors import IPAdapterError, pick
 from .reference import EncodedReference, Features
 
 
@@ -58,11 +58,12 @@ def combined(features: Features, method: str, normed: bool) -> Features:
 
     ``normed``: the family reads identities of length 1.
     """
+    calculate = pick(METHODS, method, "method")
     clip, face = features.clip, features.face
     if clip is not None:
-        clip = METHODS[method](clip)[None]
+        clip = calculate(clip)[None]
     if face is not None:
-        face = METHODS[method](face)[None]
+        face = calculate(face)[None]
         face = F.normalize(face, dim=-1) if normed else face
     return Features(clip, face, features.structure)
 

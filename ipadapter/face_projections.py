@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .perceiver import Perceiver, Tensors
+from .perceiver import Perceiver, Tensors, whole
 from .projections import FaceInput, Projection, Resampler
 from .reference import Features
 
@@ -30,7 +30,7 @@ class FaceID(Projection):
         hidden, embedding = tensors["proj.0.weight"].shape
         rows = tensors["proj.2.weight"].shape[0]
         (self.channels,) = tensors["norm.weight"].shape
-        self.tokens = rows // self.channels
+        self.tokens = whole(rows, self.channels)
         self.proj = nn.Sequential(
             operations.Linear(embedding, hidden), nn.GELU(), operations.Linear(hidden, rows)
         )

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import IPAdapterError
+from .errors import IPAdapterError, pick
 
 Picture = NDArray[np.uint8]
 Points = NDArray[np.float32]
@@ -63,7 +63,7 @@ def choose(
     faces: Sequence[Face], select: str, index: int, where: str = "the picture"
 ) -> list[Face]:
     """One face, number ``index`` (from 0) in the order ``select``; or every face with "all"."""
-    ordered = sorted(faces, key=SELECTIONS[select])
+    ordered = sorted(faces, key=pick(SELECTIONS, select, "face_select"))
     if select == "all":
         return ordered
     if not 0 <= index < len(ordered):

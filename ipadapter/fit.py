@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .errors import IPAdapterError
+from .errors import IPAdapterError, pick
 from .preprocess import CENTER, fit_to_encoder, resized, rgb, shorter_side
 
 # What CLIP's encoders take as nothing: the colour that is zero once normalised.
@@ -31,8 +31,8 @@ def fit(image: Tensor, mode: str, position: str, size: int) -> Tensor:
     An encoder of that size sees them unchanged. ``position`` is for the mode crop only.
     """
     if mode == "crop":
-        return fit_to_encoder(image, size, POSITIONS[position])
-    return MODES[mode](rgb(image), size).movedim(1, -1)
+        return fit_to_encoder(image, size, pick(POSITIONS, position, "crop_position"))
+    return pick(MODES, mode, "mode")(rgb(image), size).movedim(1, -1)
 
 
 def pad(pixels: Tensor, size: int) -> Tensor:

@@ -61,16 +61,23 @@ def check_file(path: str) -> None:
     look_into(path)
 
 
-def look_into(path: str) -> Mapping[Any, Any]:
-    """What a file holds, its tensors on the meta device. IPAdapterError names a broken file."""
-    return meta_tensors(read_header(path)) if is_safetensors(path) else read_pickled(path)
+def look_into(path: str, name: str | None = None) -> Mapping[Any, Any]:
+    """What a file holds, its tensors on the meta device.
+
+    IPAdapterError calls a broken file by ``name``, or as it is called on disk.
+    """
+    name = name or os.path.basename(path)
+    if is_safetensors(path):
+        return meta_tensors(read_header(path, name))
+    return read_pickled(path, name)
 
 
-def read_header(path: str) -> Header:
+def read_header(path: str, name: str | None = None) -> Header:
     """The header of a .safetensors file, checked. Reads nothing behind it."""
-    refuse_wrong_file(path)
+    name = name or os.path.basename(path)
+    refuse_wrong_file(path, name)
     with open(path, "rb") as stream:
-        return _parse(stream, os.path.basename(path))
+        return _parse(stream, name)
 
 
 def meta_tensors(header: Header) -> dict[str, Tensor]:
@@ -99,7 +106,8 @@ def _parse(stream: BinaryIO, file: str) -> Header:
     table = cast("dict[str, Any]", parsed)
     if len(table) > MAX_TENSORS:
         raise _damaged(file, f"its header names {len(table)} tensors")
-    metadata = _metadata(table.pop("__metadata__", {}), file)
+    notes = table.pop("__metadata__", None)
+    metadata = _metadata({} if notes is None else notes, file)
     tensors: dict[str, TensorInfo] = {}
     for name, entry in table.items():
         info = _tensor_info(entry)
@@ -165,6 +173,8 @@ def _counts(value: object) -> tuple[int, ...] | None:
     if not isinstance(value, list):
         return None
     numbers = cast("list[Any]", value)
-    if len(numbers) > MAX_DIMENSIONS or not all(type(n) is int and n >= 0 for n in numbers):
+    if len(numbers) > MAX_DIMENSIONS or not all(
+        type(n) is int and 0 <= n <= MAX_ELEMENTS for n in numbers
+    ):
         return None
     return tuple(numbers)

@@ -1,7 +1,8 @@
 """Distorted pictures to steer away from: the same colours without the shapes.
 
 Every kind takes pictures [images, H, W, channels] and a strength, 0 to 1, and gives [images, 224,
-224, 3]. Each draws from a generator of its own with a fixed seed, the same for every picture.
+224, 3]. Each draws from a generator of its own with a fixed seed, the same for every picture (but
+the grain of ``distorted``, which by its recipe runs on from picture to picture).
 """
 
 from __future__ import annotations

@@ -14,6 +14,14 @@ from torch import Tensor, nn
 Tensors = dict[str, Tensor]
 
 
+def whole(size: int, part: int) -> int:
+    """How many parts make the size; ValueError if none do."""
+    count, rest = divmod(size, part)
+    if rest or not count:
+        raise ValueError(f"{size} numbers are no multiple of {part}")
+    return count
+
+
 class Perceiver(nn.Module):
     """Layers in which queries attend to features and to themselves, between two projections."""
 
@@ -54,7 +62,7 @@ class PerceiverAttention(nn.Module):
 
     def __init__(self, dim: int, inner: int, operations: Any):
         super().__init__()
-        self.heads = inner // self.dim_head
+        self.heads = whole(inner, self.dim_head)
         self.norm1 = operations.LayerNorm(dim)
         self.norm2 = operations.LayerNorm(dim)
         self.to_q = operations.Linear(dim, inner, bias=False)

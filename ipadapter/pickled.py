@@ -6,11 +6,13 @@ word, so they are compared with its size before anything is allocated.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
+import pickletools
 import zipfile
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import torch
 from torch import Tensor
@@ -19,17 +21,21 @@ from .errors import IPAdapterError
 from .wrong_files import refuse_wrong_file
 
 
-def read_pickled(path: str) -> Mapping[Any, Any]:
-    """What a file holds, its tensors on the meta device. IPAdapterError names a broken file."""
-    file = os.path.basename(path)
-    refuse_wrong_file(path)
+def read_pickled(path: str, file: str) -> Mapping[Any, Any]:
+    """What a file holds, its tensors on the meta device. IPAdapterError calls it ``file``."""
+    refuse_wrong_file(path, file)
     size = os.path.getsize(path)
     with open(path, "rb") as stream:
         is_zip = stream.read(4) == b"PK\x03\x04"  # as PyTorch decides it
     if is_zip:
         _check_archive(path, size, file)
     try:
+        _refuse_memory_eaters(path, is_zip, file)
         content: object = torch.load(path, weights_only=True, mmap=is_zip, map_location="meta")
+    except MemoryEaterError:
+        raise IPAdapterError(
+            f"{file} is refused: it asks for memory for what it does not hold"
+        ) from None
     except pickle.UnpicklingError as error:
         raise IPAdapterError(
             f"{file} is refused: it holds code or is no plain checkpoint; get the .safetensors"
@@ -61,6 +67,28 @@ def _check_archive(path: str, size: int, file: str) -> None:
         raise IPAdapterError(f"{file} is no model file: it is a zip archive; unpack it")
     if sum(entry.file_size for entry in entries) > size:
         raise IPAdapterError(f"{file} is refused: it is packed or larger inside than out")
+
+
+def _refuse_memory_eaters(path: str, is_zip: bool, file: str) -> None:
+    """What the restricted unpickler lets a few bytes call: a bytearray of any length."""
+    with open(path, "rb") as stream, contextlib.suppress(ValueError):  # PyTorch says what is wrong
+        for structure in _zipped(stream) if is_zip else [stream] * LEGACY_PICKLES:
+            for _, argument, _ in pickletools.genops(structure):
+                if isinstance(argument, str) and argument.split(" ")[-1] == "bytearray":
+                    raise MemoryEaterError
+
+
+class MemoryEaterError(Exception):
+    """Found one."""
+
+
+LEGACY_PICKLES = 5  # magic number, protocol, system, content, names of the storages; then numbers
+
+
+def _zipped(stream: BinaryIO) -> list[bytes]:
+    with zipfile.ZipFile(stream) as archive:
+        names = [name for name in archive.namelist() if os.path.basename(name) == "data.pkl"]
+        return [archive.read(name) for name in names]
 
 
 def _check_sizes(content: Mapping[Any, Any], size: int, file: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .perceiver import Perceiver, Tensors
+from .perceiver import Perceiver, Tensors, whole
 from .reference import Features
 
 # What "no picture" is in training: features that are zero, or the features of zero pixels.
@@ -76,7 +76,7 @@ class ImageProjection(Projection):
     def from_tensors(cls, tensors: Tensors, operations: Any) -> ImageProjection:
         rows, width = tensors["proj.weight"].shape
         (channels,) = tensors["norm.weight"].shape
-        return cls(width, rows // channels, channels, operations)
+        return cls(width, whole(rows, channels), channels, operations)
 
     def forward(self, features: Features) -> Tensor:
         """clip [images, width] -> [images, tokens, channels]"""

@@ -18,6 +18,7 @@ class File(NamedTuple):
     name: str
     source: str  # a folder on huggingface.co
     lora: str = ""  # that belongs to it, in the same folder
+    there: str = ""  # its name in that folder, if it is no name to keep
 
 
 class Preset(NamedTuple):
@@ -176,21 +177,35 @@ class Encoder(NamedTuple):
 
 
 VIT_H = Encoder(
-    File("CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors", "h94/IP-Adapter/models/image_encoder"),
+    File(
+        "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors",
+        "h94/IP-Adapter/models/image_encoder",
+        there="model.safetensors",
+    ),
     r"vit.h.14.*s32b.b79k|clip.vision.(vit.)?h\b|ip.?adapter.*sd15|sd1.?5.*model",
 )
 VIT_G = Encoder(
     File(
-        "CLIP-ViT-bigG-14-laion2B-39B-b160k.safetensors", "h94/IP-Adapter/sdxl_models/image_encoder"
+        "CLIP-ViT-bigG-14-laion2B-39B-b160k.safetensors",
+        "h94/IP-Adapter/sdxl_models/image_encoder",
+        there="model.safetensors",
     ),
     r"vit.bigg.14.*39b.b160k|clip.vision.(vit.)?(big)?g\b|ip.?adapter.*sdxl|sdxl.*model",
 )
 VIT_L = Encoder(
-    File("clip-vit-large-patch14.safetensors", "openai/clip-vit-large-patch14"),
+    File(
+        "clip-vit-large-patch14.safetensors",
+        "openai/clip-vit-large-patch14",
+        there="model.safetensors",
+    ),
     r"clip.vit.large.patch14|clip.vision.(vit.)?l\b",
 )
 VIT_L_336 = Encoder(
-    File("clip-vit-large-patch14-336.bin", "Kwai-Kolors/Kolors-IP-Adapter-Plus/image_encoder"),
+    File(
+        "clip-vit-large-patch14-336.bin",
+        "Kwai-Kolors/Kolors-IP-Adapter-Plus/image_encoder",
+        there="pytorch_model.bin",
+    ),
     r"clip.vit.large.patch14.336",
 )
 # (feature, width) -> the encoder that published adapters were trained with.

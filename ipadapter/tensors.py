@@ -9,21 +9,17 @@ from .errors import IPAdapterError
 
 
 def check_stored(key: str, tensor: object, file: str) -> Tensor:
-    """The tensor; IPAdapterError, naming the file, unless it is dense and all there."""
+    """The tensor, in one piece; IPAdapterError, naming the file, unless it is dense and all there."""
     if not isinstance(tensor, Tensor):
         why = f"is a {type(tensor).__name__}, not a tensor"
     elif tensor.layout is not torch.strided:
         why = f"is {tensor.layout}"
-    elif not tensor.is_contiguous() or _stored(tensor) < tensor.numel() * tensor.element_size():
-        why = "is not stored in one piece"
+    elif tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
+        why = "stands for more numbers than it holds"
     else:
-        return tensor
+        return tensor.contiguous()
     raise damaged(key, why, file)
 
 
-def _stored(tensor: Tensor) -> int:
-    return tensor.untyped_storage().nbytes()
-
-
 def damaged(key: str, why: str, file: str) -> IPAdapterError:
-    return IPAdapterError(f"{file} is damaged: {key} {why}; download it again")
+    return IPAdapterError(f"{file} is damaged: {key[:80]} {why}; download it again")

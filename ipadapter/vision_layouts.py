@@ -17,7 +17,11 @@ def vision_tensors(content: object, file: str) -> dict[str, Tensor]:
     """The tower's tensors under open_clip's names, without ``visual.``; the text half is let go."""
     if not isinstance(content, Mapping):
         raise IPAdapterError(f"{file} is no CLIP vision model: it holds a {type(content).__name__}")
-    named = {str(key): value for key, value in cast("Mapping[Any, Any]", content).items()}
+    # A training on several GPUs puts "module." before all names.
+    named = {
+        str(key).removeprefix("module."): value
+        for key, value in cast("Mapping[Any, Any]", content).items()
+    }
     for prefix, convert in LAYOUTS.items():
         tensors = {
             key: check_stored(key, value, file)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 
 from .errors import IPAdapterError
@@ -41,8 +40,8 @@ def what_it_is(path: str) -> str | None:
     return next((what for begin, what in OTHER_KINDS.items() if re.match(begin, start)), None)
 
 
-def refuse_wrong_file(path: str) -> None:
-    file = os.path.basename(path)
+def refuse_wrong_file(path: str, file: str) -> None:
+    """IPAdapterError, which calls it ``file``, for what is no model file."""
     try:
         what = what_it_is(path)
     except OSError as error:

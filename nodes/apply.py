@@ -118,9 +118,11 @@ class ApplyIPAdapter(io.ComfyNode):
             reference = encode_reference(loaded, encoder, image, image_negative, noise)
         else:
             check_origin(reference, loaded)
-            model = apply_face_lora(model, loaded.lora, 1.0, loaded.file)
         settings = (mask, weight, weight_type, start_at, end_at, unfold_batch, schedule)
-        return io.NodeOutput(add_region(model, loaded, region_of(reference, *settings)))
+        applied = add_region(model, loaded, region_of(reference, *settings))
+        if applied is not model:
+            applied = apply_face_lora(applied, loaded.lora, 1.0, loaded.file)
+        return io.NodeOutput(applied)
 
 
 def region_of(reference: EncodedReference | None, *settings: Any) -> Region:

@@ -11,7 +11,6 @@ from ..ipadapter.errors import IPAdapterError
 from ..ipadapter.reference import LayerSchedule
 from ..weight_types.layers import does_nothing
 from .apply import check_settings, region_of
-from .encode_faces import VERSIONS
 from .face_inputs import NOISE, encode_inputs, face_choice, face_sources, plus_version, version
 from .face_lora import apply_face_lora
 from .inputs import ReferenceSocket, attn_mask, layer_schedule, strength
@@ -88,7 +87,7 @@ class ApplyIPAdapterFaceID(io.ComfyNode):
         face_select: str = "largest",
         face_index: int = 0,
         lora_strength: float = 1.0,
-        plus_version: str = VERSIONS[0],
+        plus_version: str = "by file name",
         layer_schedule: str = "linear",
         second_weight: float | None = None,
         layer_weights: str = "",
@@ -105,8 +104,9 @@ class ApplyIPAdapterFaceID(io.ComfyNode):
             )
         if not does_nothing(layer_schedule, weight, second_weight):
             settings = (mask, weight, weight_type, start_at, end_at, unfold_batch, schedule)
-            model = apply_face_lora(model, loaded.lora, lora_strength, loaded.file)
-            model = add_region(model, loaded, region_of(reference, *settings))
+            applied = add_region(model, loaded, region_of(reference, *settings))
+            if applied is not model:
+                model = apply_face_lora(applied, loaded.lora, lora_strength, loaded.file)
         return io.NodeOutput(model, crops)
 
 
@@ -147,7 +147,7 @@ class EncodeFaceID(io.ComfyNode):
         insightface: Any = None,
         face_select: str = "largest",
         face_index: int = 0,
-        plus_version: str = VERSIONS[0],
+        plus_version: str = "by file name",
     ) -> io.NodeOutput:
         sources = (ipadapter, clip_vision, insightface, image)
         chosen = (faceid_v2, weight_v2, face_select, face_index, plus_version)

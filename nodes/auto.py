@@ -14,13 +14,14 @@ from comfy_api.latest import io
 from ..ipadapter.catalog import EncoderKind, adapter_kind, encoder_kind, face_lora_kind
 from ..ipadapter.choice import AUTO, Choice, Need, choose, choose_encoder, listed, put
 from ..ipadapter.errors import IPAdapterError
+from ..ipadapter.header import check_file
 from ..ipadapter.published import PRESETS, File, is_published_as
 from .catalog import find_files, full_path, where
 from .face_lora import apply_face_lora, apply_lora_file
 from .face_models import PROVIDERS
 from .inputs import IPAdapterSocket
 from .insightface import load_insightface
-from .load import LoadedAdapter, Pipeline, load_adapter
+from .load import LoadedAdapter, NamedAdapter, Pipeline, load_adapter
 from .notices import say
 from .patching import find_layers, unet_of
 
@@ -120,14 +121,6 @@ def described(choice: Choice) -> str:
     return f"{choice.name} ({choice.kind.family.name}{unsure})"
 
 
-class NamedAdapter(LoadedAdapter):
-    """An adapter under another name. It shares all else with the one that stays in use."""
-
-    def __init__(self, loaded: LoadedAdapter, name: str):
-        vars(self).update(vars(loaded))
-        self.name, self.loaded = name, loaded
-
-
 def under_its_name(loaded: LoadedAdapter, choice: Choice, preset: str) -> LoadedAdapter:
     """With the published name of the preset, where the user chose one and the file's name says
     nothing: FaceID Plus V1 and V2 are told apart by it."""
@@ -175,10 +168,20 @@ def load_encoder(path: str) -> Any:
     key = (os.path.realpath(path), stat.st_mtime_ns, stat.st_size)
     encoder = _encoders.get(key)
     if encoder is None:
+        encoder = _encoders[key] = read_encoder(path)
+    return encoder
+
+
+def read_encoder(path: str) -> Any:
+    file = os.path.basename(path)
+    check_file(path)
+    try:
         encoder = comfy.clip_vision.load(path)
-        if encoder is None:
-            raise IPAdapterError(f"{os.path.basename(path)}: ComfyUI cannot load this encoder")
-        _encoders[key] = encoder
+    except RuntimeError as error:
+        why = str(error).splitlines()[-1]
+        raise IPAdapterError(f"{file} is damaged: {why}; download it again") from error
+    if encoder is None:
+        raise IPAdapterError(f"{file}: ComfyUI cannot load this encoder")
     return encoder
 
 

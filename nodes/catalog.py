@@ -29,27 +29,27 @@ def find_files(
     for name in folder_paths.get_filename_list(folder) if names is None else names:
         path = folder_paths.get_full_path(folder, name)
         if path is not None:
-            found[name] = _look(path, kind_of)
+            found[name] = _look(path, name, kind_of)
     return found
 
 
-def _look(path: str, kind_of: KindOf[Kind]) -> Kind | IPAdapterError:
+def _look(path: str, name: str, kind_of: KindOf[Kind]) -> Kind | IPAdapterError:
     try:
         stat = os.stat(path)
     except OSError as error:
-        return IPAdapterError(f"{os.path.basename(path)} cannot be opened: {error.strerror}")
+        return IPAdapterError(f"{name} cannot be opened: {error.strerror}")
     stamp = stat.st_mtime_ns, stat.st_size
     seen = _seen.get((path, kind_of))
-    if seen is None or seen[0] != stamp:
-        seen = _seen[path, kind_of] = stamp, _open(path, kind_of)
-    return seen[1]
-
-
-def _open(path: str, kind_of: KindOf[Kind]) -> Kind | IPAdapterError:
+    if seen is not None and seen[0] == stamp:
+        return seen[1]
     try:
-        return kind_of(look_into(path), os.path.basename(path))
+        kind = kind_of(look_into(path, name), name)
     except IPAdapterError as error:
-        return IPAdapterError(str(error))  # without the traceback, which holds the file
+        kind = IPAdapterError(str(error))  # without the traceback, which holds the file
+        if isinstance(error.__cause__, OSError):
+            return kind  # of the moment, perhaps
+    _seen[path, kind_of] = stamp, kind
+    return kind
 
 
 def full_path(folder: str, name: str) -> str:

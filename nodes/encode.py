@@ -82,7 +82,14 @@ def picture_features(loaded: LoadedAdapter, clip_vision: Any, image: Tensor) -> 
 def encode_picture(loaded: LoadedAdapter, clip_vision: Any, picture: Tensor) -> Tensor:
     """[H, W, channels] -> [1, ...]"""
     pixels = fit_to_encoder(picture[None], image_size(clip_vision))
-    return clip_vision.encode_image(pixels)[loaded.projection.feature].float().cpu()
+    feature = loaded.projection.feature
+    seen = clip_vision.encode_image(pixels)[feature]
+    if seen is None:
+        raise IPAdapterError(
+            f"clip_vision: the connected encoder gives no {feature}, which {loaded.file} reads; "
+            "load a CLIP encoder"
+        )
+    return seen.float().cpu()
 
 
 def tile_features(loaded: LoadedAdapter, clip_vision: Any, image: Tensor, tiles: int) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..ipadapter.errors import IPAdapterError
+from ..ipadapter.errors import IPAdapterError, pick
 from ..ipadapter.noise import distorted
 from ..ipadapter.reference import EncodedReference, Features
 from .encode import image_size, no_picture_features, picture_features, project
@@ -91,27 +91,30 @@ def find_faces(
     return found
 
 
-VERSIONS = ["by file name", "v1", "v2"]
+VERSIONS = {"by file name": "", "v1": "V1", "v2": "V2"}
 
 
 def structure_weight(
-    loaded: LoadedAdapter, version: str, faceid_v2: bool, weight: float
+    loaded: LoadedAdapter, plus_version: str, faceid_v2: bool, weight: float
 ) -> float | None:
     """The weight of CLIP's view that the adapter's projection is to use; None where it has none.
 
     FaceID Plus V1 and V2 have the same tensors, so that for them the user or the name decides.
     """
     projection = loaded.projection
+    chosen = pick(VERSIONS, plus_version, "plus_version")
     if not projection.versions:
         return weight if projection.kolors else None
-    by = "as chosen"
-    if version == "by file name":
-        named_v2 = re.search(r"plus.?v2", loaded.name, re.IGNORECASE) is not None
-        sdxl = loaded.adapter.base_model == "SDXL"  # for which only a V2 was published
-        if faceid_v2:
-            version = "v2"
-        else:
-            version = "v2" if named_v2 or sdxl else "v1"
-            by = "for SDXL there is no other" if sdxl and not named_v2 else "by its name"
-    say(f"{loaded.file} is taken as FaceID Plus {version.upper()} ({by})")
-    return weight if version == "v2" else None
+    version, why = (chosen or "V2", "as chosen") if chosen or faceid_v2 else by_name(loaded)
+    say(f"{loaded.file} is taken as FaceID Plus {version} ({why})")
+    return weight if version == "V2" else None
+
+
+def by_name(loaded: LoadedAdapter) -> tuple[str, str]:
+    """The version, and why."""
+    if re.search(r"plus.?v2", loaded.name, re.IGNORECASE):
+        return "V2", "by its name"
+    if loaded.adapter.base_model == "SDXL":
+        return "V2", "for SDXL there is no other"
+    named = "plus" in loaded.name.lower()
+    return "V1", "by its name" if named else "its name does not say V2"

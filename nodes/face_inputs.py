@@ -92,8 +92,8 @@ def version() -> list[Any]:
 def plus_version() -> Any:
     return io.Combo.Input(
         "plus_version",
-        options=VERSIONS,
-        default=VERSIONS[0],
+        options=list(VERSIONS),
+        default=next(iter(VERSIONS)),
         optional=True,
         tooltip="FaceID Plus V1 and V2 for SD1.5 have the same tensors: if the file has lost its "
         "name, choose here. faceid_v2 off means by file name.",

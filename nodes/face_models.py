@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import folder_paths
 
-from ..ipadapter.errors import IPAdapterError
+from ..ipadapter.errors import IPAdapterError, pick
 from .notices import say
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def usable_providers(provider: str) -> list[str]:
     """What of this choice the installed onnxruntime has, then the CPU; says when that is all."""
     import onnxruntime
 
-    names, package = PROVIDERS[provider]
+    names, package = pick(PROVIDERS, provider, "provider")
     available = onnxruntime.get_available_providers()
     found = [name for name in names if name in available]
     if names and not found:

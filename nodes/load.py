@@ -31,11 +31,11 @@ from .origin import projection_digest
 class LoadedAdapter:
     """The value of an IPADAPTER socket: one adapter under ComfyUI's memory management."""
 
-    def __init__(self, content: object, file: str, name: str | None = None):
-        self.file = file  # as messages call it
-        self.name = name or file  # what its publisher called it, where that says more
+    def __init__(self, content: object, file: str):
+        self.file = self.name = file  # as messages call it; what it was published as
         checkpoint = read_checkpoint(content, file)
-        self.lora = checkpoint.lora
+        # Detached, as the module's: what another pack gave stays free to go.
+        self.lora = {key: tensor.detach() for key, tensor in checkpoint.lora.items()}
         self.adapter = IPAdapter.from_checkpoint(checkpoint, comfy.ops.manual_cast, file)
         if any(t.is_meta for t in (*self.adapter.parameters(), *self.lora.values())):
             raise IPAdapterError(f"{file} is damaged: it holds shapes without numbers")
@@ -59,6 +59,14 @@ class LoadedAdapter:
         """The adapter, on the device where it is to run."""
         comfy.model_management.load_models_gpu([self.patcher])
         return self.adapter
+
+
+class NamedAdapter(LoadedAdapter):
+    """An adapter under another name. It shares all else with the one that stays in use."""
+
+    def __init__(self, loaded: LoadedAdapter, name: str):
+        vars(self).update(vars(loaded))
+        self.name, self.loaded = name, loaded
 
 
 class Pipeline(NamedTuple):
@@ -166,9 +174,10 @@ def accept_adapter(value: object) -> Pipeline:
     if anchor is None:
         raise IPAdapterError("ipadapter: the connected loader gives an adapter without layers")
     if anchor not in _foreign:
-        name = "faceid-plusv2" if value.get("faceidplusv2") else None
-        _foreign[anchor] = LoadedAdapter(value, "the connected adapter", name)
-    return Pipeline(_foreign[anchor])
+        _foreign[anchor] = LoadedAdapter(value, "the connected adapter")
+    loaded = _foreign[anchor]
+    is_v2 = value.get("faceidplusv2")  # which that loader read from the file's name
+    return Pipeline(NamedAdapter(loaded, "faceid-plusv2") if is_v2 else loaded)
 
 
 NODES = [IPAdapterModelLoader]

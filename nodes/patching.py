@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..ipadapter.attention import MAX_FUSED_TOKENS, add_references
 from ..ipadapter.base_models import Layer, base_model_name
-from ..ipadapter.errors import IPAdapterError
+from ..ipadapter.errors import IPAdapterError, pick
 from ..ipadapter.reference import Region
 from ..weight_types.attention import WEIGHT_TYPES
 from ..weight_types.layers import LayerWeight, spread
@@ -238,10 +238,7 @@ def project_region(
     dtype: torch.dtype,
 ) -> Iterator[tuple[Layer, RegionKV]]:
     """The region's keys and values in each layer: projected in float32, kept in ``dtype``."""
-    if region.weight_type not in WEIGHT_TYPES:
-        known = ", ".join(WEIGHT_TYPES)
-        raise IPAdapterError(f"weight_type {region.weight_type}: choose one of {known}")
-    weigh = WEIGHT_TYPES[region.weight_type]
+    weigh = pick(WEIGHT_TYPES, region.weight_type, "weight_type")
     images = len(tokens) // 2 if region.unfold_batch else 1
     adapter = loaded.load()
     for number, (layer, shape) in enumerate(layers.items()):

@@ -57,6 +57,8 @@ class SaveReference(io.ComfyNode):
     def execute(
         cls, reference: EncodedReference, filename_prefix: str = f"{FOLDER}/reference"
     ) -> io.NodeOutput:
+        if not isinstance(reference, EncodedReference):
+            raise IPAdapterError("reference is not connected: add Encode Reference")
         content = safetensors.torch.save(*pack(reference))
         path, subfolder = write_new(content, filename_prefix)
         saved = ui.SavedResult(path.name, subfolder, io.FolderType.output)
@@ -77,16 +79,17 @@ def write_new(content: bytes, prefix: str) -> tuple[Path, str]:
             f"{FOLDER}/anna"
         )
     output = folder_paths.get_output_directory()
-    folder, name, number, subfolder, _ = folder_paths.get_save_image_path(name, output)
-    while True:
+    try:
+        folder, name, number, subfolder, _ = folder_paths.get_save_image_path(name, output)
         path = Path(folder, f"{name}_{number:05}_.safetensors")
-        try:
-            with path.open("xb") as file:
-                file.write(content)
-        except FileExistsError:  # another run has just written it
+        while path.exists():  # another run has just written it
             number += 1
-        else:
-            return path, subfolder
+            path = Path(folder, f"{name}_{number:05}_.safetensors")
+        with path.open("xb") as file:
+            file.write(content)
+    except (OSError, ValueError) as error:
+        raise IPAdapterError(f"filename_prefix {prefix[:80]!r}: {error}") from error
+    return path, subfolder
 
 
 class LoadReference(io.ComfyNode):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..ipadapter.combine import METHODS, alike, combined, first_picture, joined
 from ..ipadapter.enhance import mixed
-from ..ipadapter.errors import IPAdapterError
+from ..ipadapter.errors import IPAdapterError, pick
 from ..ipadapter.noise import NOISES
 from ..ipadapter.reference import EncodedReference, Features
 from .checks import check_image
@@ -122,7 +122,7 @@ class EncodeReference(io.ComfyNode):
         if image_negative is not None:
             check_image(image_negative, "image_negative")
         elif noise > 0:
-            image_negative = NOISES[noise_type](image, noise)
+            image_negative = pick(NOISES, noise_type, "noise_type")(image, noise)
         factors = torch.tensor(picture_weights(weights, len(image)))
         encoder = clip_vision if clip_vision is not None else brought
         positive = picture_features(loaded, encoder, image)

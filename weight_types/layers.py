@@ -23,7 +23,7 @@ from ..ipadapter.base_models import (
     base_model_of,
     transformers_in_order,
 )
-from ..ipadapter.errors import IPAdapterError
+from ..ipadapter.errors import IPAdapterError, pick
 
 
 class LayerWeight(NamedTuple):
@@ -66,15 +66,13 @@ def spread(
     schedules do not read it. Where ``layer_weights`` (see ``read_layer_weights``) says something,
     it decides the weights, as factors of ``weight``, and the schedule only where to steer away.
     """
-    if schedule not in SCHEDULES:
-        raise IPAdapterError(f"layer_schedule {schedule}: choose one of {', '.join(SCHEDULES)}")
-    weigh, roles, _ = SCHEDULES[schedule]
+    weigh, roles, _ = pick(SCHEDULES, schedule, "layer_schedule")
     order, base = transformers_in_order(layers), base_model_of(layers)
     if roles and base is None:
         raise IPAdapterError(f"layer_schedule {schedule}: {_unknown_layout(order)}")
     second = weight if second is None else second
     chosen = {at: weigh(place, weight, second) for at, place in _places(order, base).items()}
-    factors = read_layer_weights(layer_weights, order, base)
+    factors = read_layer_weights(layer_weights or "", order, base)
     if factors:
         chosen = {
             at: LayerWeight(factors.get(at, 0.0) * weight, entry.steer_away)

@@ -22,7 +22,7 @@ from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.test_faceid import face_adapter, kohya
 from ipadapter_pack.workflows import tiny_faces, tiny_models
 from ipadapter_pack.workflows.tiny_layers import save
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 FOLDERS = ("ipadapter", "clip_vision", "loras", "insightface")
 VIT_L, VIT_H = (1024, 24, 768), (1280, 32, 1024)  # width, depth, embedding
@@ -272,6 +272,62 @@ def test_hostile_files_in_the_folders_are_passed_over(models, encoder_file):
     torch.save([1], models / "ipadapter" / "list.bin")
     (models / "ipadapter" / "dangling.bin").symlink_to(models / "nothing")
     assert run().args[1].loaded.file == "good.bin"
+
+
+@pytest.mark.parametrize("damage", ["missing", "other shape"])
+def test_a_damaged_encoder_is_passed_over(models, encoder_file, damage):
+    """One whose layers are not all alike: ComfyUI would leave the weight at whatever it is."""
+    add_adapter(models, "a.bin")
+    tensors = load_file(encoder_file)
+    key = "vision_model.encoder.layers.5.mlp.fc1.bias"
+    tensors[key] = tensors[key][:-1].clone()
+    if damage == "missing":
+        del tensors[key]
+    save_file(tensors, models / "clip_vision" / "bad.safetensors")
+    assert "bad.safetensors is damaged: its layers are not all there" in message_of()
+    (models / "clip_vision" / "good.safetensors").symlink_to(encoder_file)
+    assert run().args[1].clip_vision is not None
+
+
+def test_an_encoder_that_comfyui_stumbles_over_is_one_line(models, encoder_file):
+    add_adapter(models, "a.bin")
+    tensors = load_file(encoder_file)
+    tensors["vision_model.post_layernorm.bias"] = torch.zeros(3)
+    save_file(tensors, models / "clip_vision" / "bad.safetensors")
+    assert message_of().startswith("bad.safetensors is damaged: ")
+
+
+def test_what_could_not_be_opened_is_tried_again(models, encoder_file, monkeypatch):
+    (models / "clip_vision" / "l.safetensors").symlink_to(encoder_file)
+    add_adapter(models, "a.bin")
+    real = builtins.open
+
+    def failing(file, *args, **kwargs):
+        if str(file).endswith("a.bin"):
+            raise PermissionError(13, "Permission denied")
+        return real(file, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "open", failing)
+    assert "a.bin cannot be opened: Permission denied" in message_of()
+    monkeypatch.setattr(builtins, "open", real)
+    assert run().args[1].loaded.file == "a.bin"
+
+
+def test_an_adapter_one_deeper_is_found_as_the_loader_finds_it(models, encoder_file):
+    (models / "clip_vision" / "l.safetensors").symlink_to(encoder_file)
+    path = add_adapter(models, "a.bin")
+    torch.save({"model": torch.load(path)}, path)
+    assert run().args[1].loaded.file == "a.bin"
+
+
+def test_files_are_named_with_their_folders(models):
+    for folder in ("one", "two"):
+        path = models / "ipadapter" / folder / "bad.bin"
+        path.parent.mkdir()
+        path.write_text("<html>")
+    message = message_of()
+    assert "one/bad.bin is no model file" in message
+    assert "two/bad.bin is no model file" in message
 
 
 class Opened:

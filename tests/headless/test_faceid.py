@@ -1,6 +1,8 @@
 """FaceID: whole calls against diffusers, the LoRA inside the checkpoint, and the nodes."""
 
+import gc
 import itertools
+import weakref
 from types import SimpleNamespace
 
 import comfy.sd
@@ -12,7 +14,7 @@ from ipadapter_pack.ipadapter.errors import IPAdapterError
 from ipadapter_pack.nodes import face_models
 from ipadapter_pack.nodes.apply_faces import ApplyIPAdapterFaceID, EncodeFaceID
 from ipadapter_pack.nodes.face_lora import apply_face_lora, apply_lora_file, attention_names
-from ipadapter_pack.nodes.load import LoadedAdapter, Pipeline
+from ipadapter_pack.nodes.load import LoadedAdapter, Pipeline, accept_adapter
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless import oracle
 from ipadapter_pack.tests.headless.support import ENCODER, apply, left_half
@@ -308,7 +310,7 @@ def test_a_photo_without_a_face_is_named(recogniser):
     [
         ("my-face-plusv2.bin", {}, "V2 (by its name)"),
         ("ip-adapter-faceid-plus_sd15.bin", {}, "V1 (by its name)"),
-        ("renamed.bin", {}, "V1 (by its name)"),
+        ("renamed.bin", {}, "V1 (its name does not say V2)"),
         ("renamed.bin", {"faceid_v2": True}, "V2 (as chosen)"),
         ("renamed.bin", {"plus_version": "v2"}, "V2 (as chosen)"),
         ("my-face-plusv2.bin", {"plus_version": "v1"}, "V1 (as chosen)"),
@@ -318,7 +320,7 @@ def test_plus_or_plus_v2_is_said(recogniser, caplog, name, inputs, expected):
     loaded = face_adapter("faceid-plus", name=name)
     structure = encode_face(recogniser, loaded, ANNA, weight_v2=0.4, **inputs)[0].features[0]
     assert f"{name} is taken as FaceID Plus {expected}" in caplog.text
-    assert structure.structure == (0.4 if "V2" in expected else None)
+    assert structure.structure == (0.4 if expected.startswith("V2") else None)
 
 
 def test_for_sdxl_there_is_only_v2(recogniser, caplog):
@@ -381,6 +383,45 @@ def test_a_loader_may_bring_encoder_and_recogniser(recogniser):
     foreign = apply_face(recogniser, theirs, **given)[0]
     ours = apply_face(recogniser, loaded, faceid_v2=True)[0]
     assert torch.equal(tiny.sample(foreign), tiny.sample(ours))
+
+
+def test_another_packs_adapter_is_freed_with_its_tensors():
+    """Also where the first of its tensors is of the LoRA, as in the published files."""
+    file = tiny.adapter_file(tiny.widths(tiny.shared_model()), "faceid")
+    layers = file["ip_adapter"]
+    file["ip_adapter"] = {key: layers[key] for key in sorted(layers, key=lambda k: "_ip" in k)}
+    assert "_lora" in next(iter(file["ip_adapter"]))
+    loaded = weakref.ref(accept_adapter(file).loaded)
+    assert loaded() is accept_adapter(file).loaded
+    del file, layers
+    gc.collect()
+    assert loaded() is None
+
+
+def test_no_layer_no_lora(recogniser):
+    model, loaded = tiny.shared_model(), face_adapter()
+    assert apply_face(recogniser, loaded, layer_weights="3: 0")[0] is model
+    reference = encode_face(recogniser, loaded, ANNA)[0]
+    assert apply(model, loaded, None, reference=reference, layer_weights="3: 0") is model
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float8_e4m3fn])
+def test_a_lora_is_known_in_another_precision_and_where_part_of_it_is_there(recogniser, dtype):
+    model, loaded = tiny.shared_model(), face_adapter()
+    whole = apply_face_lora(model, loaded.lora, 0.6, "x")
+    patches = dict(list(whole.patches.items())[:48])
+    rounded = {
+        key: type(entry[1])(
+            entry[1].loaded_keys,
+            (*(w.to(dtype) for w in entry[1].weights[:2]), *entry[1].weights[2:]),
+        )
+        for key, [entry] in patches.items()
+    }
+    part = model.clone()
+    part.add_patches(rounded, 0.5)
+    applied = apply_face(recogniser, loaded, model=part)[0]
+    assert len(applied.patches) == 128
+    assert all(len(entries) == 1 for entries in applied.patches.values())
 
 
 def test_what_is_missing_is_named(recogniser):

@@ -6,6 +6,7 @@ import pickle
 import struct
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 
 import numpy
@@ -208,6 +209,42 @@ def test_a_bomb(tmp_path, good, refused):
         for entry in old.infolist():
             new.writestr(entry.filename, old.read(entry))
     assert "packed or larger inside than out" in refused(bomb)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_few_bytes_that_ask_for_a_gibibyte(tmp_path, good, refused, form):
+    """bytearray, which PyTorch's restricted unpickler calls."""
+    path = tmp_path / "hungry.bin"
+    FORMS[form]({**good, "extra": Call(bytearray, 2**30)}, path)
+    tracemalloc.start()
+    try:
+        assert "asks for memory for what it does not hold" in refused(path)
+        assert tracemalloc.get_traced_memory()[1] < 64 * MEBIBYTE
+    finally:
+        tracemalloc.stop()
+
+
+ODD_NUMBERS = ["033", "0x1", "\u0663", "9" * 5000, "1.5", "-1"]
+
+
+@pytest.mark.parametrize("number", ODD_NUMBERS)
+def test_layers_with_odd_numbers_are_none(tmp_path, good, number):
+    odd = {f"{number}.to_{which}_ip.weight": torch.zeros(4, 64) for which in "kv"}
+    lora = {f"{number}.to_q_lora.{half}.weight": torch.zeros(2, 2) for half in ("down", "up")}
+    path = tmp_path / "odd.bin"
+    torch.save({**good, "ip_adapter": {**good["ip_adapter"], **odd, **lora}}, path)
+    assert load_adapter(str(path)).adapter.widths == tiny.widths(tiny.shared_model())
+    torch.save({**good, "ip_adapter": odd}, path)
+    with pytest.raises(IPAdapterError, match="no layer has a to_k_ip"):
+        load_adapter(str(path))
+
+
+def test_names_do_not_break_a_message_into_lines(tmp_path, good, refused):
+    name = "1.to_k_ip.weight\nTraceback " + "x" * 10_000
+    path = tmp_path / "long.bin"
+    content = {**good["ip_adapter"], name: torch.zeros(2).to_sparse()}
+    torch.save({**good, "ip_adapter": content}, path)
+    assert len(refused(path)) < 300
 
 
 def test_a_zip_archive_of_something_else(tmp_path, refused):

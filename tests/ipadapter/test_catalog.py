@@ -345,13 +345,13 @@ def test_what_is_missing_is_named_with_what_was_found():
         "lora.bin": IPAdapterError("lora.bin is not an IP-Adapter: it is a LoRA"),
     }
     message = refused(found, "PLUS")
-    assert message.startswith("PLUS: looked for IP-Adapter Plus for SD1.5 ")
+    assert message.startswith("PLUS: looked for PLUS for SD1.5 ")
     for part in (
         "big.safetensors is for SDXL",
         "face.bin is FACEID",
         "ip-adapter-plus-face_sd15.bin is PLUS FACE",
         "lora.bin is not an IP-Adapter: it is a LoRA",
-        "put ip-adapter-plus_sd15.safetensors into /models/ipadapter (huggingface.co/h94/IP-Adapter/models)",
+        "put ip-adapter-plus_sd15.safetensors into /models/ipadapter (from huggingface.co/h94/IP-Adapter/tree/main/models)",
     ):
         assert part in message
 

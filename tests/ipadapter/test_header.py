@@ -66,6 +66,11 @@ def test_every_type_of_number(tmp_path, dtype):
     assert meta_tensors(read_header(str(path)))["x"].dtype == dtype
 
 
+def test_no_notes_may_be_written_as_null(tmp_path):
+    path = write(tmp_path / "null.safetensors", {**HOLDS_4, "__metadata__": None}, b"\0" * 4)
+    assert read_header(str(path)).metadata == {}
+
+
 def test_only_the_header_is_read(tmp_path, monkeypatch):
     path = tmp_path / "large.safetensors"
     safetensors.torch.save_file({"x": torch.zeros(2**20)}, path)
