@@ -58,7 +58,7 @@ def combined(features: Features, method: str, normed: bool) -> Features:
 
     ``normed``: the family reads identities of length 1.
     """
-    calculate = pick(METHODS, method, "method")
+    calculate = pick(METHODS, method, "method", "concat")
     clip, face = features.clip, features.face
     if clip is not None:
         clip = calculate(clip)[None]

@@ -15,8 +15,11 @@ class IPAdapterError(ValueError):
         super().__init__(" ".join(message.splitlines()))
 
 
-def pick(table: Mapping[str, Row], choice: str, name: str) -> Row:
-    """A row of a table by what the user chose in ``name``; IPAdapterError lists what there is."""
+def pick(table: Mapping[str, Row], choice: str, name: str, *others: str) -> Row:
+    """A row of a table by what the user chose in ``name``.
+
+    IPAdapterError lists what there is; ``others`` is what the caller has treated itself.
+    """
     if choice not in table:
-        raise IPAdapterError(f"{name} {choice}: choose one of {', '.join(table)}")
+        raise IPAdapterError(f"{name} {choice}: choose one of {', '.join([*others, *table])}")
     return table[choice]

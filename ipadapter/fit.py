@@ -32,7 +32,7 @@ def fit(image: Tensor, mode: str, position: str, size: int) -> Tensor:
     """
     if mode == "crop":
         return fit_to_encoder(image, size, pick(POSITIONS, position, "crop_position"))
-    return pick(MODES, mode, "mode")(rgb(image), size).movedim(1, -1)
+    return pick(MODES, mode, "mode", "crop")(rgb(image), size).movedim(1, -1)
 
 
 def pad(pixels: Tensor, size: int) -> Tensor:
