@@ -44,7 +44,7 @@ def encode_faces(
     projection = loaded.projection
     if projection.face is None:
         raise IPAdapterError(
-            f"{loaded.file} is an {projection.name}, which reads whole pictures: use Apply IPAdapter "
+            f"{loaded.file} ({projection.name}) reads whole pictures, no faces: use Apply IPAdapter "
             "or Encode Reference, or load a FaceID adapter"
         )
     if projection.feature is not None and clip_vision is None:
