@@ -44,7 +44,7 @@ class IPAdapter(nn.Module):
                 weights[f"{name}.{i}.weight"] = weight.detach()
         shapes = [checkpoint.ip_adapter[f"{n}.to_k_ip.weight"].shape for n in layers]
         try:
-            family = find_family(checkpoint.image_proj, file)
+            family = find_family(checkpoint.image_proj, shapes[0][1], file)
             with torch.device("meta"):
                 projection = family.from_tensors(checkpoint.image_proj, operations)
                 adapter = cls(projection, shapes, operations)

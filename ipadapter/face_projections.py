@@ -37,7 +37,7 @@ class FaceID(Projection):
         self.norm = operations.LayerNorm(self.channels)
 
     @classmethod
-    def matches(cls, tensors: Tensors) -> bool:
+    def matches(cls, tensors: Tensors, context: int) -> bool:
         first = tensors.get("proj.0.weight")
         return "norm.weight" in tensors and first is not None and first.shape[-1] == EMBEDDING
 
@@ -56,8 +56,8 @@ class Portrait(FaceID):
     name = "FaceID Portrait"
 
     @classmethod
-    def matches(cls, tensors: Tensors) -> bool:
-        if not super().matches(tensors):
+    def matches(cls, tensors: Tensors, context: int) -> bool:
+        if not super().matches(tensors, context):
             return False
         rows, channels = tensors["proj.2.weight"].shape[0], tensors["norm.weight"].shape[0]
         return channels > 0 and rows // channels >= 16
@@ -83,8 +83,8 @@ class FaceIDPlus(FaceID):
         self.width = self.perceiver_resampler.width
 
     @classmethod
-    def matches(cls, tensors: Tensors) -> bool:
-        return PERCEIVER + "proj_in.weight" in tensors and super().matches(tensors)
+    def matches(cls, tensors: Tensors, context: int) -> bool:
+        return PERCEIVER + "proj_in.weight" in tensors and super().matches(tensors, context)
 
     def forward(self, features: Features) -> Tensor:
         """face [faces, 512], clip [faces, clip tokens, width] -> [faces, tokens, channels]"""
@@ -95,8 +95,8 @@ class FaceIDPlus(FaceID):
 
 
 class KolorsFaceIDPlus(FaceIDPlus):
-    """FaceID Plus for Kolors, always with what V2 adds. Its tokens have the width of Kolors' text
-    before the UNet's own projection (4096), through which they go too."""
+    """FaceID Plus for Kolors, always with what V2 adds. Its tokens are as wide as Kolors' text
+    (4096), and go through the UNet's own projection like it, to what the layers read (2048)."""
 
     name = "Kolors FaceID Plus"
     no_image = "zero features"
@@ -105,9 +105,8 @@ class KolorsFaceIDPlus(FaceIDPlus):
     kolors = True
 
     @classmethod
-    def matches(cls, tensors: Tensors) -> bool:
-        out = tensors.get(PERCEIVER + "proj_out.weight")
-        return super().matches(tensors) and out is not None and out.shape[0] == 4096
+    def matches(cls, tensors: Tensors, context: int) -> bool:
+        return super().matches(tensors, context) and tensors["norm.weight"].shape[0] > context
 
 
 class UnnormPortrait(Resampler):
@@ -119,8 +118,10 @@ class UnnormPortrait(Resampler):
     face = FaceInput(normed=False)
 
     @classmethod
-    def matches(cls, tensors: Tensors) -> bool:
-        return super().matches(tensors) and tensors["proj_in.weight"].shape[-1] == EMBEDDING
+    def matches(cls, tensors: Tensors, context: int) -> bool:
+        return (
+            super().matches(tensors, context) and tensors["proj_in.weight"].shape[-1] == EMBEDDING
+        )
 
     def __init__(self, tensors: Tensors, operations: Any):
         super().__init__(tensors, operations)

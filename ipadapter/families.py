@@ -11,10 +11,13 @@ FAMILIES: list[type[Projection]] = [*FACE_FAMILIES, *CLIP_FAMILIES]
 SIGLIP = 1152  # width of its embedding, which InstantX's adapter for Flux reads
 
 
-def find_family(tensors: Tensors, file: str) -> type[Projection]:
-    """The class for these ``image_proj`` tensors; IPAdapterError when there is none."""
+def find_family(tensors: Tensors, context: int, file: str) -> type[Projection]:
+    """The class for these ``image_proj`` tensors; IPAdapterError when there is none.
+
+    ``context`` is the width that the file's layers read.
+    """
     for family in FAMILIES:
-        if family.matches(tensors):
+        if family.matches(tensors, context):
             return family
     first = tensors.get("proj.0.weight")
     if first is not None and first.shape[-1] == SIGLIP:

@@ -43,8 +43,9 @@ class Projection(nn.Module, ABC):
 
     @classmethod
     @abstractmethod
-    def matches(cls, tensors: Tensors) -> bool:
-        """Whether these ``image_proj`` tensors are of this family."""
+    def matches(cls, tensors: Tensors, context: int) -> bool:
+        """Whether these ``image_proj`` tensors are of this family; ``context`` is the width that
+        the file's layers read."""
 
     @classmethod
     @abstractmethod
@@ -69,7 +70,7 @@ class ImageProjection(Projection):
         self.norm = operations.LayerNorm(channels)
 
     @classmethod
-    def matches(cls, tensors: Tensors) -> bool:
+    def matches(cls, tensors: Tensors, context: int) -> bool:
         return {"proj.weight", "norm.weight"} <= tensors.keys()
 
     @classmethod
@@ -101,7 +102,7 @@ class FullProjection(Projection):
         )
 
     @classmethod
-    def matches(cls, tensors: Tensors) -> bool:
+    def matches(cls, tensors: Tensors, context: int) -> bool:
         return "proj.3.weight" in tensors
 
     @classmethod
@@ -128,7 +129,7 @@ class Resampler(Perceiver, Projection):
         self.latents = nn.Parameter(latents, requires_grad=False)
 
     @classmethod
-    def matches(cls, tensors: Tensors) -> bool:
+    def matches(cls, tensors: Tensors, context: int) -> bool:
         return {"latents", "proj_in.weight", "layers.0.0.to_q.weight"} <= tensors.keys()
 
     @classmethod
@@ -151,9 +152,9 @@ class KolorsResampler(Resampler):
     kolors = True
 
     @classmethod
-    def matches(cls, tensors: Tensors) -> bool:
+    def matches(cls, tensors: Tensors, context: int) -> bool:
         to_out = tensors.get("layers.0.0.to_out.weight")
-        return super().matches(tensors) and to_out is not None and to_out.shape[0] == 2048
+        return super().matches(tensors, context) and to_out is not None and to_out.shape[0] == 2048
 
 
 # From specific to broad.

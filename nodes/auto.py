@@ -23,7 +23,7 @@ from .inputs import IPAdapterSocket
 from .insightface import load_insightface
 from .load import LoadedAdapter, NamedAdapter, Pipeline, load_adapter
 from .notices import say
-from .patching import find_layers, unet_of
+from .patching import encoder_hid_proj, find_layers
 
 
 class IPAdapterAutoLoader(io.ComfyNode):
@@ -111,7 +111,7 @@ def need_of(model: Any, encoders: Iterable[EncoderKind | IPAdapterError]) -> Nee
     return Need(
         tuple(shape.width for shape in layers.values()),
         next(iter(layers.values())).context,
-        getattr(unet_of(model), "encoder_hid_proj", None) is not None,
+        encoder_hid_proj(model) is not None,
         frozenset(kind for kind in encoders if isinstance(kind, EncoderKind) and kind.core),
     )
 

@@ -214,7 +214,7 @@ def image_tokens(loaded: LoadedAdapter, region: Region, model: Any) -> Tensor:
     tokens = torch.cat([reference.negative, reference.positive]).to(device)
     if not loaded.projection.kolors:
         return tokens
-    project = getattr(unet_of(model), "encoder_hid_proj", None)
+    project = encoder_hid_proj(model)
     if tokens.shape[-1] == loaded.adapter.context:
         if project is None:
             say(f"{loaded.file} is made for Kolors; this model does not look like it: expect noise")
@@ -227,6 +227,14 @@ def image_tokens(loaded: LoadedAdapter, region: Region, model: Any) -> Tensor:
         )
     weights = {name: weight.to(device).float() for name, weight in project.state_dict().items()}
     return torch.func.functional_call(project, weights, (tokens,))
+
+
+def encoder_hid_proj(model: Any) -> torch.nn.Module | None:
+    """The module with which Kolors' UNet narrows its text, where a loader has set it."""
+    try:
+        return model.get_model_object("diffusion_model.encoder_hid_proj")
+    except AttributeError:
+        return None
 
 
 def project_region(

@@ -430,7 +430,9 @@ def test_what_is_missing_is_named(recogniser):
     assert message == "insightface is not connected: add a Load InsightFace node"
     base = face_adapter("base")
     message = message_of(lambda: apply_face(recogniser, base))
-    assert message.startswith("tiny.bin (IP-Adapter) reads whole pictures, no faces: use Apply IPAdapter")
+    assert message.startswith(
+        "tiny.bin (IP-Adapter) reads whole pictures, no faces: use Apply IPAdapter"
+    )
     wrong = SimpleNamespace()
     assert "insightface: a SimpleNamespace finds no faces" in message_of(
         lambda: apply_face(recogniser, loaded, insightface=wrong)

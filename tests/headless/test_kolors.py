@@ -2,6 +2,7 @@
 
 import copy
 
+import comfy.ops
 import numpy as np
 import pytest
 import torch
@@ -52,6 +53,27 @@ def test_tokens_go_through_the_models_own_projection(recogniser, loaded):  # noq
     out = tiny.sample(applied, layout="SDXL")
     assert torch.isfinite(out).all()
     assert not torch.equal(out, tiny.sample(model, layout="SDXL"))
+
+
+@pytest.mark.parametrize("operations", [comfy.ops.manual_cast, comfy.ops.disable_weight_init])
+def test_any_kind_of_linear_at_any_place(recogniser, loaded, operations):  # noqa: F811
+    """Kolors' loaders set ComfyUI's layers, some as an object patch of the patcher."""
+    model = tiny.shared_model("SDXL").clone()
+    project = operations.Linear(4096, tiny.CONTEXT, dtype=torch.float16)
+    tiny.randomise(project, seed=4)
+    model.add_object_patch("diffusion_model.encoder_hid_proj", project)
+    applied = apply_face(recogniser, loaded, model=model)[0]
+    [patch, *_] = applied.attachments["ipadapter_regions"].values()
+    same = apply_face(recogniser, loaded, model=kolors_model(torch.float16))[0]
+    [other, *_] = same.attachments["ipadapter_regions"].values()
+    torch.testing.assert_close(patch.regions[0].k.half(), other.regions[0].k)
+
+
+def test_narrow_kolors_adapters_are_told_by_their_wider_tokens():
+    file = tiny.adapter_file([32], "faceid-plus", context=96)
+    layers = tiny.adapter_file([32], "faceid-plus", context=64)["ip_adapter"]
+    loaded = LoadedAdapter({**file, "ip_adapter": layers}, "narrow.bin")
+    assert loaded.projection.name == "Kolors FaceID Plus"
 
 
 def test_half_precision_models_project_in_float32(recogniser, loaded):  # noqa: F811
