@@ -1,7 +1,7 @@
 """Fit Image: a picture as the encoder will see it."""
 
 import torch
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..ipadapter.fit import MODES, POSITIONS, fit
@@ -17,7 +17,7 @@ class FitImage(io.ComfyNode):
             display_name="Fit Image",
             category="IPAdapter Regions",
             description="Makes pictures square before the encoder does, which would cut off all but "
-            "the centre. What comes out is what the encoder sees.",
+            "the centre. The node shows what comes out, which is what the encoder sees.",
             search_aliases=["prep image for clip vision", "crop", "pad", "tiles", "square"],
             inputs=[
                 io.Image.Input("image", tooltip="Pictures of any size and aspect ratio."),
@@ -59,7 +59,8 @@ class FitImage(io.ComfyNode):
     ) -> io.NodeOutput:
         check_image(image, "image")
         squares = [fit(picture[None], mode, crop_position, size) for picture in one_by_one(image)]
-        return io.NodeOutput(torch.cat(squares))
+        fitted = torch.cat(squares)
+        return io.NodeOutput(fitted, ui=ui.PreviewImage(fitted))
 
 
 NODES = [FitImage]

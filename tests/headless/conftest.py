@@ -7,6 +7,7 @@ from ipadapter_pack.tests.comfyui import import_comfyui
 
 import_comfyui("--cpu", "--use-pytorch-cross-attention")
 
+import folder_paths  # noqa: E402
 import torch  # noqa: E402
 from ipadapter_pack.workflows import tiny_faces, tiny_models  # noqa: E402
 from ipadapter_pack.workflows.client import Client  # noqa: E402
@@ -20,6 +21,13 @@ def inference_mode():
     """ComfyUI runs every node so."""
     with torch.inference_mode():
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_folders(tmp_path_factory):
+    """What nodes write goes nowhere into somebody's ComfyUI."""
+    folder_paths.set_temp_directory(str(tmp_path_factory.mktemp("temp")))
+    folder_paths.set_output_directory(str(tmp_path_factory.mktemp("output")))
 
 
 @pytest.fixture(scope="session", autouse=True)

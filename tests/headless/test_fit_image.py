@@ -2,12 +2,15 @@
 
 import comfy.model_management
 import comfy.utils
+import folder_paths
+import numpy as np
 import pytest
 import torch
 from ipadapter_pack.ipadapter.errors import IPAdapterError
 from ipadapter_pack.nodes.fit_image import FitImage
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.support import ENCODER, adapter, apply
+from PIL import Image
 
 SIZE = 56  # the tiny encoder's
 
@@ -22,6 +25,16 @@ def test_a_cropped_picture_acts_as_the_picture_itself():
     direct = apply(model, loaded, image)
     through = apply(model, loaded, fit(image, size=SIZE))
     assert torch.equal(tiny.sample(through), tiny.sample(direct))
+
+
+def test_the_node_shows_every_square(tmp_path, monkeypatch):
+    monkeypatch.setattr(folder_paths, "temp_directory", str(tmp_path))
+    output = FitImage.execute(image=tiny.picture(1, 40, 90), mode="tiles", size=32)
+    shown = [
+        np.asarray(Image.open(tmp_path / file["subfolder"] / file["filename"])) / 255
+        for file in output.ui.as_dict()["images"]
+    ]
+    assert np.abs(np.stack(shown) - output[0].numpy()).max() <= 1 / 255
 
 
 @pytest.mark.parametrize("mode", ["crop", "pad", "stretch", "tiles"])
