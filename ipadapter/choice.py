@@ -50,7 +50,7 @@ def choose(
     for name, kind in found.items():
         choice = _consider(name, kind, preset, need)
         if isinstance(choice, str):
-            refused.append(choice)
+            refused.append(why_not(name, choice))
         else:
             choices.append(choice)
     # Where no file has its encoder, the message about the encoder is the one to give.
@@ -68,6 +68,11 @@ def choose(
             f"{listed(sorted(c.name for c in choices))}; choose one of them in preset"
         )
     return choices[0]
+
+
+def why_not(name: str, sentence: str) -> str:
+    """A refusal that begins with the file's name, for a list of them."""
+    return f"{name} ({sentence.removeprefix(name).strip()})"
 
 
 def _order(choice: Choice) -> int:
@@ -99,10 +104,11 @@ def _as_published(name: str, kind: AdapterKind, preset: str) -> Choice:
     if known is not None and PRESETS[known].means(kind):
         return Choice(name, kind, known, known=True)
     possible = [key for key in AUTO_ORDER if PRESETS[key].means(kind)]
-    if preset in possible:
+    named_v2 = re.search(r"plus.?v2", name, re.IGNORECASE) is not None
+    if preset in possible and not (named_v2 and preset == "FACEID PLUS"):
         return Choice(name, kind, preset, known=False)
     if kind.family.versions:
-        is_v2 = kind.base == "SDXL" or re.search(r"plus.?v2", name, re.IGNORECASE)
+        is_v2 = kind.base == "SDXL" or named_v2
         return Choice(name, kind, "FACEID PLUS V2" if is_v2 else "FACEID PLUS", known=False)
     return Choice(name, kind, possible[0], known=False)
 
@@ -141,11 +147,11 @@ def choose_encoder(
     refused: list[str] = []
     for name, encoder in found.items():
         if isinstance(encoder, IPAdapterError):
-            refused.append(str(encoder))
+            refused.append(why_not(name, str(encoder)))
         elif not _reads(kind, encoder):
-            refused.append(f"{name} is {encoder}")
+            refused.append(f"{name} (is {encoder})")
         elif not encoder.core:
-            refused.append(f"{name} is {encoder}, for Load CLIP Vision (OpenCLIP)")
+            refused.append(f"{name} (is {encoder}, for Load CLIP Vision (OpenCLIP))")
         else:
             fitting[name] = encoder
     if fitting:
@@ -163,7 +169,7 @@ def _missing(preset: str, need: Need, refused: list[str], folder: str) -> IPAdap
     wanted = "any IP-Adapter" if preset == AUTO else preset
     advice = put(files[0], folder) if files else "none was published for it; choose another preset"
     return IPAdapterError(
-        f"{preset}: looked for {wanted} for {need.base} (layers up to {max(need.widths)} wide that "
+        f"looked for {wanted} for {need.base} (layers up to {max(need.widths)} wide that "
         f"read width {need.context}); models/ipadapter has {listed(refused)}; {advice}"
     )
 

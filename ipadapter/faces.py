@@ -69,8 +69,8 @@ def choose(
     if not 0 <= index < len(ordered):
         found = "1 face" if len(ordered) == 1 else f"{len(ordered)} faces"
         raise IPAdapterError(
-            f"face_index {index}: {where} has {found}, counted from 0; "
-            f"take at most {len(ordered) - 1}"
+            f"face_index {index}: {where} has {found}; choose "
+            + ("0" if len(ordered) == 1 else f"a number from 0 to {len(ordered) - 1}")
         )
     return [ordered[index]]
 

@@ -46,7 +46,9 @@ class ApplyIPAdapter(io.ComfyNode):
             "node per reference: all of them share one sampling pass.",
             search_aliases=["ipadapter", "image prompt", "regional reference", "attn_mask"],
             inputs=[
-                IPAdapterSocket.Input("ipadapter", tooltip="From Load IPAdapter Model."),
+                IPAdapterSocket.Input(
+                    "ipadapter", tooltip="From Load IPAdapter Model or the Auto Loader."
+                ),
                 clip_vision(),
                 io.Image.Input(
                     "image",
@@ -68,8 +70,8 @@ class ApplyIPAdapter(io.ComfyNode):
                     "reference",
                     optional=True,
                     tooltip="In place of image: what Encode Reference, Combine References or Load "
-                    "Reference give. With one of a FaceID adapter, the adapter's LoRA is applied "
-                    "at strength 1, unless the model already carries it.",
+                    "Reference give. With one of a FaceID adapter, the adapter's LoRA is applied at "
+                    "the Auto Loader's strength, else at 1, unless the model already carries it.",
                 ),
                 *layer_schedule(),
             ],
@@ -101,7 +103,7 @@ class ApplyIPAdapter(io.ComfyNode):
         second_weight: float | None = None,
         layer_weights: str = "",
     ) -> io.NodeOutput:
-        loaded, brought, _ = accept_adapter(ipadapter)
+        loaded, brought, _, lora_strength = accept_adapter(ipadapter)
         if (image is None) == (reference is None):
             what = "neither is" if image is None else "both are"
             raise IPAdapterError(f"image and reference: {what} connected; connect one of the two")
@@ -121,7 +123,7 @@ class ApplyIPAdapter(io.ComfyNode):
         settings = (mask, weight, weight_type, start_at, end_at, unfold_batch, schedule)
         applied = add_region(model, loaded, region_of(reference, *settings))
         if applied is not model:
-            applied = apply_face_lora(applied, loaded.lora, 1.0, loaded.file)
+            applied = apply_face_lora(applied, loaded.lora, lora_strength, loaded.file)
         return io.NodeOutput(applied)
 
 

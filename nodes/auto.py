@@ -102,8 +102,10 @@ class IPAdapterAutoLoader(io.ComfyNode):
             model = apply_lora_file(model, full_path("loras", lora), lora_strength)
         else:
             model = apply_face_lora(model, loaded.lora, lora_strength, loaded.file)
-        say(f"{preset}: took {', '.join(filter(None, [described(choice), encoder, lora, faces]))}")
-        return io.NodeOutput(model, Pipeline(loaded, clip_vision, insightface))
+        parts = {"encoder": encoder, "LoRA": lora, "faces": faces}
+        brought = [f"{part} {name}" for part, name in parts.items() if name]
+        say("\n".join([f"took {described(choice)}", *brought]))
+        return io.NodeOutput(model, Pipeline(loaded, clip_vision, insightface, lora_strength))
 
 
 def need_of(model: Any, encoders: Iterable[EncoderKind | IPAdapterError]) -> Need:

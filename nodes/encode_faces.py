@@ -45,7 +45,8 @@ def encode_faces(
     if projection.face is None:
         raise IPAdapterError(
             f"{loaded.file} ({projection.name}) reads whole pictures, no faces: use Apply IPAdapter "
-            "or Encode Reference, or load a FaceID adapter"
+            "or Encode Reference, or load a FaceID adapter (in IPAdapter Auto Loader: a preset with "
+            "FACEID)"
         )
     if projection.feature is not None and clip_vision is None:
         raise IPAdapterError(
@@ -105,16 +106,17 @@ def structure_weight(
     chosen = pick(VERSIONS, plus_version, "plus_version")
     if not projection.versions:
         return weight if projection.kolors else None
-    version, why = (chosen or "V2", "as chosen") if chosen or faceid_v2 else by_name(loaded)
+    version, why = (chosen or "V2", "as chosen") if chosen or faceid_v2 else version_by_name(loaded)
     say(f"{loaded.file} is taken as FaceID Plus {version} ({why})")
     return weight if version == "V2" else None
 
 
-def by_name(loaded: LoadedAdapter) -> tuple[str, str]:
+def version_by_name(loaded: LoadedAdapter) -> tuple[str, str]:
     """The version, and why."""
+    by_name = "by its name" if loaded.name == loaded.file else "as its loader says"
     if re.search(r"plus.?v2", loaded.name, re.IGNORECASE):
-        return "V2", "by its name"
+        return "V2", by_name
     if loaded.adapter.base_model == "SDXL":
         return "V2", "for SDXL there is no other"
     named = "plus" in loaded.name.lower()
-    return "V1", "by its name" if named else "its name does not say V2"
+    return "V1", by_name if named else "its name does not say V2"

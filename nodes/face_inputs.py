@@ -113,7 +113,7 @@ def encode_inputs(
     plus_version: str,
 ) -> tuple[LoadedAdapter, EncodedReference, Tensor]:
     """The adapter, the chosen faces as a reference, and their crops [faces, H, W, 3]."""
-    loaded, encoder, recogniser = accept_adapter(ipadapter)
+    loaded, encoder, recogniser, _ = accept_adapter(ipadapter)
     check_image(image, "image")
     structure = structure_weight(loaded, plus_version, faceid_v2, weight_v2)
     reference, crops = encode_faces(

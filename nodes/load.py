@@ -75,6 +75,7 @@ class Pipeline(NamedTuple):
     loaded: LoadedAdapter
     clip_vision: Any = None
     insightface: Any = None
+    lora_strength: float = 1.0  # of the LoRA that belongs to the adapter
 
 
 class IPAdapterModelLoader(io.ComfyNode):
@@ -164,8 +165,10 @@ def accept_adapter(value: object) -> Pipeline:
         return Pipeline(value)
     if isinstance(value, Mapping) and isinstance(value.get("ipadapter"), Mapping):
         loaded = accept_adapter(value["ipadapter"].get("model")).loaded
-        brought = [(value.get(key) or {}).get("model") for key in ("clipvision", "insightface")]
-        return Pipeline(loaded, *brought)
+        encoder, faces = (
+            (value.get(key) or {}).get("model") for key in ("clipvision", "insightface")
+        )
+        return Pipeline(loaded, encoder, faces)
     if not isinstance(value, Mapping) or "ip_adapter" not in value:
         raise IPAdapterError(
             f"ipadapter: a {type(value).__name__} is no adapter; connect Load IPAdapter Model"

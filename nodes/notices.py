@@ -5,11 +5,20 @@ import logging
 from comfy_execution.utils import get_executing_context
 from server import PromptServer
 
+# What the node that is running has said in this run: a new text replaces what it shows.
+_shown: tuple[object, list[str]] = (None, [])
+
 
 def say(text: str) -> None:
-    """Log the text, and show it on the node that is running, if one is."""
-    logging.warning("IPAdapter Regions: %s", text)
+    """Log the text, and show it on the node that is running, below what that has said before."""
+    global _shown
+    logging.warning("IPAdapter Regions: %s", text.replace("\n", "; "))
     context = get_executing_context()
     server = getattr(PromptServer, "instance", None)
-    if context is not None and server is not None:
-        server.send_progress_text(text, context.node_id)
+    if context is None or server is None:
+        return
+    run = (context.prompt_id, context.node_id)
+    before = _shown[1] if _shown[0] == run else []
+    texts = [*before, text] if text not in before else before
+    _shown = (run, texts)
+    server.send_progress_text("\n".join(texts), context.node_id)

@@ -50,12 +50,16 @@ def architectures() -> list[str]:
 
 def model_configs() -> list[tuple[str, dict[str, Any]]]:
     """Names and vision halves of the configurations that open_clip brings; else the usual names."""
-    spec = importlib.util.find_spec("open_clip")
+    try:
+        spec = importlib.util.find_spec("open_clip")
+    except (ImportError, ValueError):  # something else by that name
+        spec = None
     folders = spec.submodule_search_locations if spec else None
     if not folders:
         return [(name, {}) for name in USUAL]
     files = Path(folders[0], "model_configs").glob("*.json")
-    return [(file.stem, json.loads(file.read_text())["vision_cfg"]) for file in files]
+    configs = {file.stem: json.loads(file.read_text()) for file in files}
+    return [(name, row["vision_cfg"]) for name, row in configs.items() if "vision_cfg" in row]
 
 
 def in_order(names: Iterable[str]) -> list[str]:
@@ -91,7 +95,8 @@ def recognise(open_clip: Any, tensors: Mapping[str, Tensor], file: str) -> str:
             fitting.append(name)
     if not fitting:
         raise IPAdapterError(
-            f"{file} fits no architecture that open_clip {open_clip.__version__} knows"
+            f"{file} fits no architecture that open_clip {open_clip.__version__} knows: update "
+            "open_clip_torch, or get another encoder"
         )
     if len(fitting) > 1:
         raise IPAdapterError(

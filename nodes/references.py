@@ -38,7 +38,7 @@ class EncodeReference(io.ComfyNode):
             inputs=[
                 IPAdapterSocket.Input(
                     "ipadapter",
-                    tooltip="From Load IPAdapter Model. The reference is for this adapter only.",
+                    tooltip="From a loader. The reference is for this adapter only.",
                 ),
                 clip_vision(),
                 io.Image.Input(
@@ -116,7 +116,7 @@ class EncodeReference(io.ComfyNode):
         enhance_ratio: float = 0.5,
         image_negative: Tensor | None = None,
     ) -> io.NodeOutput:
-        loaded, brought, _ = accept_adapter(ipadapter)
+        loaded, brought, *_ = accept_adapter(ipadapter)
         refuse_faces(loaded)
         check_image(image, "image")
         if image_negative is not None:
@@ -139,7 +139,7 @@ def picture_weights(text: str, pictures: int) -> list[float]:
     """One number per picture, the last repeated; all 1 if none is given."""
     weights = [_weight(part.strip()) for part in text.split(",")] if text.strip() else [1.0]
     if len(weights) > pictures:
-        say(f"weights: {len(weights)} numbers for {pictures} pictures; the last are not used")
+        say(f"weights: {len(weights)} numbers, pictures: {pictures}; the last are not used")
     return [weights[min(i, len(weights) - 1)] for i in range(pictures)]
 
 

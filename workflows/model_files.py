@@ -35,9 +35,6 @@ def connected(
 
     Without a server one is started, whose model folders include those of the chosen paths.
     """
-    if server:
-        yield Client(server), models
-        return
     folders = {kind: list(more) for kind, more in (folders or {}).items()}
     names: dict[str, str] = {}
     for name, file in models.items():
@@ -46,6 +43,9 @@ def connected(
             folders.setdefault(LOADERS[name][2], []).append(folder)
         if found:
             names[name] = found
+    if server:
+        yield Client(server), names
+        return
     with running(folders) as url:
         yield Client(url), names
 
@@ -56,9 +56,12 @@ def locate(name: str, file: str) -> tuple[Path | None, str | None]:
     None as the folder: the file is a name already. None as the name: as the workflow has it.
     """
     path = Path(file).expanduser().absolute()
-    if path.is_file() or any(path.glob("*.onnx")):
+    nested = any(path.glob(f"{path.name}/*.onnx"))  # as antelopev2.zip unpacks
+    if path.is_file() or any(path.glob("*.onnx")) or nested:
         return path.parent, path.name
     if name == "insightface" and path.is_dir():
+        if not any(path.rglob("*.onnx")):
+            raise RunError(f"--insightface {file}: there are no .onnx files in it")
         return path, None
     return None, file
 

@@ -136,7 +136,7 @@ def test_adapter_and_encoder_come_together_and_act(models, encoder_file, caplog)
     assert pipeline.loaded.file == "ip-adapter-plus_sd15.safetensors"
     assert pipeline.insightface is None
     assert took(caplog) == [
-        "auto: took ip-adapter-plus_sd15.safetensors (IP-Adapter Plus), renamed.safetensors"
+        "took ip-adapter-plus_sd15.safetensors (IP-Adapter Plus); encoder renamed.safetensors"
     ]
     applied = ApplyIPAdapter.execute(ipadapter=pipeline, image=tiny.picture(1), model=model)[0]
     assert not torch.equal(tiny.sample(applied), tiny.sample(model))
@@ -172,8 +172,8 @@ def test_what_is_missing(models):
     (models / "clip_vision" / "page.safetensors").write_text("<html>")
     message = message_of()
     assert "ip-adapter_sd15.bin needs an image encoder whose image_embeds are 1024 wide" in message
-    assert "l.safetensors is CLIP ViT-L (257 positions)" in message
-    assert "page.safetensors is no model file: it is a web page" in message
+    assert "l.safetensors (is CLIP ViT-L (257 positions)" in message
+    assert "page.safetensors (is no model file: it is a web page" in message
     assert (
         f"put CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors into {models / 'clip_vision'}" in message
     )
@@ -244,7 +244,7 @@ def test_a_separate_lora_is_applied(face_models, caplog):
     path = face_models / "loras" / "faceid_sd15_lora.safetensors"
     save_file(kohya(tiny.shared_model(), face_adapter().lora), path)
     assert len(run("FACEID", lora_strength=0.5).args[0].patches) == 8 * 16
-    assert "faceid_sd15_lora.safetensors, buffalo_l" in took(caplog)[0]
+    assert "faceid_sd15_lora.safetensors; faces buffalo_l" in took(caplog)[0]
 
 
 def test_face_models_that_are_missing_are_named(models):
@@ -254,7 +254,7 @@ def test_face_models_that_are_missing_are_named(models):
 
 def test_a_model_without_layers_for_it(models):
     add_adapter(models, "a.bin", layout="SDXL")
-    assert "a.bin is for SDXL" in message_of("STANDARD")
+    assert "a.bin (is for SDXL)" in message_of("STANDARD")
     assert "preset: a.bin is for SDXL" in message_of("a.bin")
     assert "gone.bin is not in models/ipadapter" in message_of("gone.bin")
 
@@ -284,7 +284,7 @@ def test_a_damaged_encoder_is_passed_over(models, encoder_file, damage):
     if damage == "missing":
         del tensors[key]
     save_file(tensors, models / "clip_vision" / "bad.safetensors")
-    assert "bad.safetensors is damaged: its layers are not all there" in message_of()
+    assert "bad.safetensors (is damaged: its layers are not all there" in message_of()
     (models / "clip_vision" / "good.safetensors").symlink_to(encoder_file)
     assert run().args[1].clip_vision is not None
 
@@ -308,7 +308,7 @@ def test_what_could_not_be_opened_is_tried_again(models, encoder_file, monkeypat
         return real(file, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "open", failing)
-    assert "a.bin cannot be opened: Permission denied" in message_of()
+    assert "a.bin (cannot be opened: Permission denied" in message_of()
     monkeypatch.setattr(builtins, "open", real)
     assert run().args[1].loaded.file == "a.bin"
 
@@ -326,8 +326,8 @@ def test_files_are_named_with_their_folders(models):
         path.parent.mkdir()
         path.write_text("<html>")
     message = message_of()
-    assert "one/bad.bin is no model file" in message
-    assert "two/bad.bin is no model file" in message
+    assert "one/bad.bin (is no model file" in message
+    assert "two/bad.bin (is no model file" in message
 
 
 class Opened:
@@ -373,7 +373,7 @@ def test_a_changed_file_is_looked_at_again(models, encoder_file):
     (models / "clip_vision" / "l.safetensors").symlink_to(encoder_file)
     path = models / "ipadapter" / "a.bin"
     path.write_text("<html>")
-    assert "a.bin is no model file" in message_of()
+    assert "a.bin (is no model file" in message_of()
     add_adapter(models, "a.bin")
     assert run().args[1].loaded.file == "a.bin"
     path.unlink()

@@ -368,6 +368,17 @@ def test_a_face_reference_brings_its_lora(recogniser):
     assert message.startswith("reference: it was made with tiny.bin (FaceID), not with other.bin")
 
 
+def test_a_reference_takes_the_lora_strength_of_its_loader(recogniser):
+    loaded, model = face_adapter(), tiny.shared_model()
+    reference = encode_face(recogniser, loaded, ANNA)[0]
+    for strength in (0.0, 0.6):
+        pipeline = Pipeline(loaded, ENCODER, recogniser, strength)
+        there = apply(model, pipeline, None, reference=reference)
+        assert {entry[0] for [entry] in there.patches.values()} == (
+            {strength} if strength else set()
+        )
+
+
 def test_a_loader_may_bring_encoder_and_recogniser(recogniser):
     loaded = face_adapter("faceid-plus")
     pipeline = Pipeline(loaded, ENCODER, recogniser)

@@ -308,7 +308,7 @@ def test_the_same_person_elsewhere_is_close_and_another_is_not(app):
 
 
 def test_an_index_out_of_range_names_the_picture(app):
-    with pytest.raises(IPAdapterError, match=r"face_index 3: picture 2 has 3 faces.*at most 2"):
+    with pytest.raises(IPAdapterError, match=r"face_index 3: picture 2 has 3 faces.*from 0 to 2"):
         read(app, number=2, index=3)
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ipadapter_pack.ipadapter.errors import IPAdapterError
 from ipadapter_pack.nodes import masks, preview
 from ipadapter_pack.nodes.checks import check_image, check_mask
+from ipadapter_pack.nodes.notices import say
 from PIL import Image
 from server import PromptServer
 
@@ -236,6 +237,20 @@ def test_what_is_said_appears_on_the_running_node(monkeypatch):
     (message,) = server.sent
     assert b"17" in message
     assert b"tomato" in message
+
+
+def test_a_node_that_says_two_things_shows_both(monkeypatch):
+    server = Recorder()
+    monkeypatch.setattr(PromptServer, "instance", server, raising=False)
+    for prompt in ("first", "second"):
+        with CurrentNodeContext(prompt, "17"):
+            for text in ("one", "two", "one"):
+                say(text)
+        assert server.sent[-1].endswith(b"one\ntwo")
+    with CurrentNodeContext("second", "18"):
+        say("three")
+    assert server.sent[-1].endswith(b"three")
+    assert b"two" not in server.sent[-1]
 
 
 # Preview

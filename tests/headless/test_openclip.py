@@ -5,6 +5,7 @@ import re
 import socket
 import subprocess
 import sys
+import types
 import weakref
 
 import comfy.cli_args
@@ -321,6 +322,11 @@ def test_other_files_are_refused(folder, content, words):
     text = refused("other.bin", "tiny-gelu")
     assert "other.bin" in text
     assert re.search(words, text)
+
+
+def test_something_else_called_open_clip_does_not_disable_the_pack(monkeypatch):
+    monkeypatch.setitem(sys.modules, "open_clip", types.ModuleType("open_clip"))
+    assert openclip.architectures() == ["auto", *openclip_towers.USUAL]
 
 
 def test_a_missing_file_is_named():

@@ -169,7 +169,7 @@ def test_weights_that_are_none(plus, counted, text, wrong):
 
 def test_weights_for_pictures_that_are_not_there_are_said(plus, caplog):
     encode(plus, pictures(1, 2), weights="1, 2, 3")
-    assert "weights: 3 numbers for 2 pictures; the last are not used" in caplog.text
+    assert "weights: 3 numbers, pictures: 2; the last are not used" in caplog.text
 
 
 def test_sweeping_weights_and_ratio_encodes_nothing(plus, counted):

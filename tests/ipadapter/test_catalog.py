@@ -301,6 +301,9 @@ def test_a_single_file_without_a_published_name_is_taken():
         "PLUS",
         False,
     )
+    assert "my_plusv2.bin (is FACEID PLUS V2)" in refused(
+        {"my_plusv2.bin": FACE_PLUS}, "FACEID PLUS"
+    )
     assert taken({"mine.bin": FACE_PLUS}, "FACEID PLUS V2") == ("mine.bin", "FACEID PLUS V2", False)
     assert taken({"mine.bin": BASE_G}) == ("mine.bin", "VIT-G", False)
 
@@ -345,12 +348,12 @@ def test_what_is_missing_is_named_with_what_was_found():
         "lora.bin": IPAdapterError("lora.bin is not an IP-Adapter: it is a LoRA"),
     }
     message = refused(found, "PLUS")
-    assert message.startswith("PLUS: looked for PLUS for SD1.5 ")
+    assert message.startswith("looked for PLUS for SD1.5 ")
     for part in (
-        "big.safetensors is for SDXL",
-        "face.bin is FACEID",
-        "ip-adapter-plus-face_sd15.bin is PLUS FACE",
-        "lora.bin is not an IP-Adapter: it is a LoRA",
+        "big.safetensors (is for SDXL)",
+        "face.bin (is FACEID)",
+        "ip-adapter-plus-face_sd15.bin (is PLUS FACE)",
+        "lora.bin (is not an IP-Adapter: it is a LoRA)",
         "put ip-adapter-plus_sd15.safetensors into /models/ipadapter (from huggingface.co/h94/IP-Adapter/tree/main/models)",
     ):
         assert part in message
@@ -431,7 +434,7 @@ def test_a_missing_encoder_is_named():
         encoder_for(PLUS, found)
     message = str(caught.value)
     assert "a.bin needs an image encoder whose penultimate_hidden_states are 1280 wide" in message
-    assert "g.bin is CLIP ViT-bigG (257 positions)" in message
-    assert "odd.bin is CLIP ViT-H (730 positions), for Load CLIP Vision (OpenCLIP)" in message
+    assert "g.bin (is CLIP ViT-bigG (257 positions)" in message
+    assert "odd.bin (is CLIP ViT-H (730 positions), for Load CLIP Vision (OpenCLIP)" in message
     assert "bad.bin is bad" in message
     assert "put CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors into /models/clip_vision" in message
