@@ -436,5 +436,5 @@ def test_a_missing_encoder_is_named():
     assert "a.bin needs an image encoder whose penultimate_hidden_states are 1280 wide" in message
     assert "g.bin (is CLIP ViT-bigG (257 positions)" in message
     assert "odd.bin (is CLIP ViT-H (730 positions), for Load CLIP Vision (OpenCLIP)" in message
-    assert "bad.bin is bad" in message
+    assert "bad.bin (is bad)" in message
     assert "put CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors into /models/clip_vision" in message
