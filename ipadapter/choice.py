@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from .base_models import base_by_layers
 from .catalog import AdapterKind, EncoderKind
 from .errors import IPAdapterError
-from .published import AUTO_ORDER, PRESETS, File, encoder_place, place, preset_of, wanted_encoder
+from .published import (
+    AUTO_ORDER,
+    PRESETS,
+    File,
+    encoder_place,
+    named_v2,
+    place,
+    preset_of,
+    wanted_encoder,
+)
 
 AUTO = "auto"
 SHOWN = 12  # files that a message names
@@ -104,11 +112,11 @@ def _as_published(name: str, kind: AdapterKind, preset: str) -> Choice:
     if known is not None and PRESETS[known].means(kind):
         return Choice(name, kind, known, known=True)
     possible = [key for key in AUTO_ORDER if PRESETS[key].means(kind)]
-    named_v2 = re.search(r"plus.?v2", name, re.IGNORECASE) is not None
-    if preset in possible and not (named_v2 and preset == "FACEID PLUS"):
+    says_v2 = named_v2(name)
+    if preset in possible and not (says_v2 and preset == "FACEID PLUS"):
         return Choice(name, kind, preset, known=False)
     if kind.family.versions:
-        is_v2 = kind.base == "SDXL" or named_v2
+        is_v2 = kind.base == "SDXL" or says_v2
         return Choice(name, kind, "FACEID PLUS V2" if is_v2 else "FACEID PLUS", known=False)
     return Choice(name, kind, possible[0], known=False)
 

@@ -157,6 +157,11 @@ def _stem(name: str) -> str:
     return re.sub(r"\.(safetensors|sft|bin|ckpt|pth?|pkl)$", "", name.lower())
 
 
+def named_v2(name: str) -> bool:
+    """Whether a name says FaceID Plus V2, which no tensor does."""
+    return re.search(r"plus.?v2", name, re.IGNORECASE) is not None
+
+
 def preset_of(name: str) -> str | None:
     """The preset that a file of this name is published for."""
     for preset, means in PRESETS.items():

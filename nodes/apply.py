@@ -21,7 +21,7 @@ from .inputs import (
     layer_schedule,
     strength,
 )
-from .load import accept_adapter
+from .load import LoadedAdapter, accept_adapter
 from .notices import say
 from .origin import check_origin
 from .patching import add_region
@@ -121,16 +121,25 @@ class ApplyIPAdapter(io.ComfyNode):
         else:
             check_origin(reference, loaded)
         settings = (mask, weight, weight_type, start_at, end_at, unfold_batch, schedule)
-        applied = add_region(model, loaded, region_of(reference, *settings))
-        if applied is not model:
-            applied = apply_face_lora(applied, loaded.lora, lora_strength, loaded.file)
-        return io.NodeOutput(applied)
+        return io.NodeOutput(apply_region(model, loaded, reference, lora_strength, *settings))
 
 
-def region_of(reference: EncodedReference | None, *settings: Any) -> Region:
-    """A region that keeps only what sampling needs of its reference."""
+def apply_region(
+    model: Any,
+    loaded: LoadedAdapter,
+    reference: EncodedReference | None,
+    lora_strength: float,
+    *settings: Any,
+) -> Any:
+    """A clone of the model with the reference in a region of these settings, and with the
+    adapter's LoRA; the model itself where no layer gets a weight."""
     assert reference is not None
-    return Region(EncodedReference(reference.positive, reference.negative), *settings)
+    # Only what sampling needs of the reference is kept.
+    region = Region(EncodedReference(reference.positive, reference.negative), *settings)
+    applied = add_region(model, loaded, region)
+    if applied is model:
+        return model
+    return apply_face_lora(applied, loaded.lora, lora_strength, loaded.file)
 
 
 def check_settings(attn_mask: Tensor | None, start_at: float, end_at: float) -> Tensor | None:

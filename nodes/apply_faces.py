@@ -10,12 +10,10 @@ from torch import Tensor
 from ..ipadapter.errors import IPAdapterError
 from ..ipadapter.reference import LayerSchedule
 from ..weight_types.layers import does_nothing
-from .apply import check_settings, region_of
+from .apply import apply_region, check_settings
 from .face_inputs import NOISE, encode_inputs, face_choice, face_sources, plus_version, version
-from .face_lora import apply_face_lora
 from .inputs import ReferenceSocket, attn_mask, layer_schedule, strength
 from .origin import made_with
-from .patching import add_region
 
 CROPS = "The faces as the encoder sees them, one picture each."
 
@@ -104,9 +102,7 @@ class ApplyIPAdapterFaceID(io.ComfyNode):
             )
         if not does_nothing(layer_schedule, weight, second_weight):
             settings = (mask, weight, weight_type, start_at, end_at, unfold_batch, schedule)
-            applied = add_region(model, loaded, region_of(reference, *settings))
-            if applied is not model:
-                model = apply_face_lora(applied, loaded.lora, lora_strength, loaded.file)
+            model = apply_region(model, loaded, reference, lora_strength, *settings)
         return io.NodeOutput(model, crops)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import weakref
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,12 +15,12 @@ from ..ipadapter.choice import AUTO, Choice, Need, choose, choose_encoder, liste
 from ..ipadapter.errors import IPAdapterError
 from ..ipadapter.header import check_file
 from ..ipadapter.published import PRESETS, File, is_published_as
-from .catalog import find_files, full_path, where
+from .catalog import find_files, where
 from .face_lora import apply_face_lora, apply_lora_file
 from .face_models import PROVIDERS
 from .inputs import IPAdapterSocket
 from .insightface import load_insightface
-from .load import LoadedAdapter, NamedAdapter, Pipeline, load_adapter
+from .load import InUse, LoadedAdapter, NamedAdapter, Pipeline, full_path, load_adapter
 from .notices import say
 from .patching import encoder_hid_proj, find_layers
 
@@ -161,17 +160,11 @@ def find_lora(choice: Choice, need: Need) -> str | None:
     )
 
 
-# One encoder file in use is one copy in memory.
-_encoders: weakref.WeakValueDictionary[tuple[str, int, int], Any] = weakref.WeakValueDictionary()
+_encoders: InUse[Any] = InUse()
 
 
 def load_encoder(path: str) -> Any:
-    stat = os.stat(path)
-    key = (os.path.realpath(path), stat.st_mtime_ns, stat.st_size)
-    encoder = _encoders.get(key)
-    if encoder is None:
-        encoder = _encoders[key] = read_encoder(path)
-    return encoder
+    return _encoders.get(path, read_encoder)
 
 
 def read_encoder(path: str) -> Any:

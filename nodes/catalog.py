@@ -52,13 +52,6 @@ def _look(path: str, name: str, kind_of: KindOf[Kind]) -> Kind | IPAdapterError:
     return kind
 
 
-def full_path(folder: str, name: str) -> str:
-    path = folder_paths.get_full_path(folder, name)
-    if path is None:
-        raise IPAdapterError(f"{name} is not in models/{folder} (any more)")
-    return path
-
-
 def where(folder: str) -> str:
     """The first folder of that name, for telling a user where to put a file."""
     return folder_paths.get_folder_paths(folder)[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, NamedTuple
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from ..ipadapter.errors import IPAdapterError, pick
 from ..ipadapter.noise import distorted
+from ..ipadapter.published import named_v2
 from ..ipadapter.reference import EncodedReference, Features
 from .encode import image_size, no_picture_features, picture_features, project
 from .insightface import FoundFace, read_faces
@@ -114,7 +114,7 @@ def structure_weight(
 def version_by_name(loaded: LoadedAdapter) -> tuple[str, str]:
     """The version, and why."""
     by_name = "by its name" if loaded.name == loaded.file else "as its loader says"
-    if re.search(r"plus.?v2", loaded.name, re.IGNORECASE):
+    if named_v2(loaded.name):
         return "V2", by_name
     if loaded.adapter.base_model == "SDXL":
         return "V2", "for SDXL there is no other"

@@ -7,14 +7,13 @@ from typing import Any
 
 import comfy.lora
 import comfy.lora_convert
-from comfy.ldm.modules.attention import SpatialTransformer
 from torch import Tensor
 
 from ..ipadapter.checkpoint import LORA
 from ..ipadapter.errors import IPAdapterError
 from .load import read_file
 from .notices import say
-from .patching import unet_blocks, unet_of
+from .patching import spatial_transformers, unet_blocks, unet_of
 
 WEIGHTS = {"q": "to_q", "k": "to_k", "v": "to_v", "out": "to_out.0"}
 
@@ -58,20 +57,11 @@ def apply_lora_file(model: Any, path: str, strength: float) -> Any:
 def attention_names(model: Any) -> list[str]:
     """The attentions of the model's transformers, in the order of adapter files."""
     return [
-        f"diffusion_model.{name}.transformer_blocks.{index}.attn{number}"
-        for name, transformer in spatial_transformers(model)
-        for index in range(len(transformer.transformer_blocks))
-        for number in (1, 2)
-    ]
-
-
-def spatial_transformers(model: Any) -> list[tuple[str, SpatialTransformer]]:
-    """Each with its name in the UNet, in the order of adapter files."""
-    return [
-        (f"{path}.{name}", module)
+        f"diffusion_model.{path}.{name}.transformer_blocks.{index}.attn{number}"
         for _, _, path, block in unet_blocks(unet_of(model))
-        for name, module in block.named_modules()
-        if isinstance(module, SpatialTransformer)
+        for name, spatial in spatial_transformers(block)
+        for index in range(len(spatial.transformer_blocks))
+        for number in (1, 2)
     ]
 
 

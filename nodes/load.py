@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import pickle
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import comfy.model_management
 import comfy.model_patcher
@@ -26,6 +26,8 @@ from ..ipadapter.projections import Projection
 from .inputs import IPAdapterSocket
 from .memo import FeatureMemo
 from .origin import projection_digest
+
+Loaded = TypeVar("Loaded")
 
 
 class LoadedAdapter:
@@ -105,26 +107,41 @@ class IPAdapterModelLoader(io.ComfyNode):
 
     @classmethod
     def execute(cls, ipadapter_file: str) -> io.NodeOutput:
-        path = folder_paths.get_full_path("ipadapter", ipadapter_file)
-        if path is None:
-            raise IPAdapterError(f"{ipadapter_file} is not in models/ipadapter (any more)")
-        return io.NodeOutput(load_adapter(path))
+        return io.NodeOutput(load_adapter(full_path("ipadapter", ipadapter_file)))
 
 
-# One file in use is one copy in memory, however many loader nodes name it.
-_in_use: weakref.WeakValueDictionary[tuple[str, int, int], LoadedAdapter] = (
-    weakref.WeakValueDictionary()
-)
+def full_path(folder: str, name: str) -> str:
+    """Where a file of a models folder lies; IPAdapterError if it is gone."""
+    path = folder_paths.get_full_path(folder, name)
+    if path is None:
+        raise IPAdapterError(f"{name} is not in models/{folder} (any more)")
+    return path
+
+
+class InUse(Generic[Loaded]):
+    """One file in use is one copy in memory, however many nodes load it."""
+
+    def __init__(self) -> None:
+        self._loaded: weakref.WeakValueDictionary[tuple[str, int, int], Loaded] = (
+            weakref.WeakValueDictionary()
+        )
+
+    def get(self, path: str, load: Callable[[str], Loaded]) -> Loaded:
+        """What the file was loaded as, as long as that is in use and the file has not changed."""
+        stat = os.stat(path)
+        key = (os.path.realpath(path), stat.st_mtime_ns, stat.st_size)
+        loaded = self._loaded.get(key)
+        if loaded is None:
+            loaded = self._loaded[key] = load(path)
+        return loaded
+
+
+_adapters: InUse[LoadedAdapter] = InUse()
 
 
 def load_adapter(path: str) -> LoadedAdapter:
     """Load an adapter file. IPAdapterError names the file when it cannot be used."""
-    stat = os.stat(path)
-    key = (os.path.realpath(path), stat.st_mtime_ns, stat.st_size)
-    loaded = _in_use.get(key)
-    if loaded is None:
-        loaded = _in_use[key] = LoadedAdapter(read_file(path), os.path.basename(path))
-    return loaded
+    return _adapters.get(path, lambda path: LoadedAdapter(read_file(path), os.path.basename(path)))
 
 
 def read_file(path: str) -> object:
@@ -133,18 +150,16 @@ def read_file(path: str) -> object:
     file = os.path.basename(path)
     try:
         return comfy.utils.load_torch_file(path, safe_load=True)
-    except pickle.UnpicklingError as error:
-        raise IPAdapterError(
-            f"{file} is refused: it holds code or is no plain checkpoint; get the .safetensors"
-        ) from error
     except UNREADABLE as error:
         raise IPAdapterError(
             f"{file} cannot be read: it is cut short or no model file; download it again"
         ) from error
 
 
+# What reading can still raise after that check.
 UNREADABLE = (
-    SafetensorError, RuntimeError, ValueError, EOFError, OSError, LookupError, AttributeError, TypeError
+    SafetensorError, RuntimeError, ValueError, EOFError, OSError, LookupError, AttributeError,
+    TypeError, pickle.UnpicklingError,
 )  # fmt: skip
 
 

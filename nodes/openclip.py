@@ -18,7 +18,7 @@ from torch import Tensor
 from ..ipadapter.errors import IPAdapterError
 from ..ipadapter.preprocess import fit_to_encoder, rgb
 from ..ipadapter.vision_layouts import vision_tensors
-from .load import read_file
+from .load import full_path, read_file
 from .notices import say
 from .openclip_towers import (
     AUTO,
@@ -69,9 +69,7 @@ class LoadOpenCLIPVision(io.ComfyNode):
 
     @classmethod
     def execute(cls, clip_name: str, architecture: str = AUTO) -> io.NodeOutput:
-        path = folder_paths.get_full_path("clip_vision", clip_name)
-        if path is None:
-            raise IPAdapterError(f"{clip_name} is not in models/clip_vision (any more)")
+        path = full_path("clip_vision", clip_name)
         return io.NodeOutput(load_open_clip_vision(path, architecture))
 
 

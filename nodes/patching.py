@@ -173,14 +173,20 @@ def find_layers(model: Any) -> dict[Layer, LayerShape]:
 
 
 def _cross_attentions(block: Any) -> Iterator[tuple[int, int, int]]:
-    for module in block.modules():
+    for _, spatial in spatial_transformers(block):
+        for transformer in spatial.transformer_blocks:
+            if transformer.attn2 is None:
+                yield 0, 0, 0
+            else:
+                linear = transformer.attn2.to_k
+                yield transformer.n_heads, linear.out_features, linear.in_features
+
+
+def spatial_transformers(block: Any) -> Iterator[tuple[str, SpatialTransformer]]:
+    """Each in a block of the UNet, by its name there."""
+    for name, module in block.named_modules():
         if isinstance(module, SpatialTransformer):
-            for transformer in module.transformer_blocks:
-                if transformer.attn2 is None:
-                    yield 0, 0, 0
-                else:
-                    linear = transformer.attn2.to_k
-                    yield transformer.n_heads, linear.out_features, linear.in_features
+            yield name, module
 
 
 def check_fit(loaded: LoadedAdapter, layers: Mapping[Layer, LayerShape]) -> None:

@@ -5,7 +5,6 @@ import pytest
 from ipadapter_pack.ipadapter import faces
 from ipadapter_pack.ipadapter.errors import IPAdapterError
 
-pytest.importorskip("insightface")
 RNG = np.random.default_rng(0)
 
 
