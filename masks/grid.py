@@ -7,8 +7,6 @@ to the bit. Along an axis where the mask is smaller than the grid it is interpol
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 
@@ -16,25 +14,34 @@ from torch import Tensor
 def to_grid(mask: Tensor, height: int, width: int) -> Tensor:
     """[..., mask height, mask width] -> float32 [..., height, width], on the CPU."""
     mask = mask.to(device="cpu", dtype=torch.float32)
-    rows, row_sum = _axis(mask.shape[-2], height)
-    columns, column_sum = _axis(mask.shape[-1], width)
-    # The weights are whole numbers with one sum, so white times them is that sum exactly.
-    return (rows @ mask / row_sum) @ columns.T / column_sum
+    masks = mask.reshape(-1, *mask.shape[-2:])
+    if not len(masks):
+        return mask.new_zeros(*mask.shape[:-2], height, width)
+    fitted = [_along(_along(each, height).T.contiguous(), width).T for each in masks]
+    return torch.stack(fitted).view(*mask.shape[:-2], height, width)
 
 
-@lru_cache(maxsize=64)
-def _axis(pixels: int, cells: int) -> tuple[Tensor, int]:
-    """Whole-number weights [cells, pixels] of each pixel in each cell, and their sum per cell."""
-    cell = torch.arange(cells).unsqueeze(1)
-    pixel = torch.arange(pixels)
-    if pixels >= cells:
-        # Measured in 1/cells of a pixel: a cell is `pixels` long, a pixel `cells`.
-        start = torch.maximum(cell * pixels, pixel * cells)
-        end = torch.minimum((cell + 1) * pixels, (pixel + 1) * cells)
-        return (end - start).clamp(min=0).float(), pixels
-    # Linear interpolation between pixel centres, in 1/(2 * cells) of a pixel.
-    centre = ((2 * cell + 1) * pixels - cells).clamp(0, (pixels - 1) * 2 * cells)
-    return (2 * cells - (centre - pixel * 2 * cells).abs()).clamp(min=0).float(), 2 * cells
+def _along(pixels: Tensor, cells: int) -> Tensor:
+    """[pixels, n] -> [cells, n]. Weights are whole numbers with one sum, so that what is white
+    stays 1: in 1/cells of a pixel where pixels are covered, in 1/(2 * cells) between two."""
+    size = len(pixels)
+    if size == cells:
+        return pixels
+    if size < cells:  # linear interpolation between pixel centres
+        centre = (2 * torch.arange(cells) + 1) * size - cells
+        centre = centre.clamp(0, (size - 1) * 2 * cells)
+        before = centre // (2 * cells)
+        share = (centre - before * 2 * cells)[:, None]
+        after = (before + 1).clamp(max=size - 1)
+        return (pixels[before] * (2 * cells - share) + pixels[after] * share) / (2 * cells)
+    # A cell is `size` long, a pixel `cells`: it lies in one cell, or ends in the next.
+    pixel = torch.arange(size)
+    cell = pixel * cells // size
+    inside = (torch.minimum((cell + 1) * size, (pixel + 1) * cells) - pixel * cells)[:, None]
+    sums = pixels.new_zeros(cells, pixels.shape[1]).index_add_(0, cell, pixels * inside)
+    if size % cells:
+        sums.index_add_(0, (cell + 1).clamp(max=cells - 1), pixels * (cells - inside))
+    return sums / size
 
 
 def pyramid(height: int, width: int) -> list[tuple[int, int]]:

@@ -11,7 +11,7 @@ from .grid import to_grid
 
 
 class Area(NamedTuple):
-    """A rectangle of the canvas, in latent cells."""
+    """A rectangle: of the canvas, in latent cells, where nothing else is said."""
 
     y: int
     x: int
@@ -35,6 +35,29 @@ def crop_to_grid(mask: Tensor, canvas: tuple[int, int], area: Area | None, grid:
         mask = to_grid(mask, *canvas)
         mask = mask[..., area.y : area.y + area.height, area.x : area.x + area.width]
     return to_grid(mask, *grid)
+
+
+def crop(mask: Tensor, picture: tuple[int, int] | None, area: Area) -> Tensor:
+    """[masks, height, width] -> [masks, *area's size]: a mask of a picture of that size (None: of
+    the mask's own), within an area given in pixels. What lies outside of the picture is black."""
+    if picture is not None:
+        mask = to_grid(mask, *picture)
+    height, width = mask.shape[-2:]
+    cropped = mask.new_zeros(len(mask), area.height, area.width)
+    rows = slice(max(area.y, 0), max(min(area.y + area.height, height), 0))
+    columns = slice(max(area.x, 0), max(min(area.x + area.width, width), 0))
+    part = mask[:, rows, columns]
+    y, x = rows.start - area.y, columns.start - area.x
+    cropped[:, y : y + part.shape[1], x : x + part.shape[2]] = part
+    return cropped
+
+
+def times(mask: Tensor | None, other: Tensor) -> Tensor:
+    """The product of two masks [masks, H, W], at the size of the larger."""
+    if mask is None:
+        return other
+    size = max(mask.shape[-2:], other.shape[-2:], key=lambda size: size[0] * size[1])
+    return to_grid(mask, *size) * to_grid(other, *size)
 
 
 def same_shape(mask: Sequence[int], canvas: Sequence[int]) -> bool:

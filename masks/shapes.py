@@ -1,17 +1,40 @@
 """Masks drawn and combined: float [masks, H, W], 1 inside, 0 outside; [H, W] is one mask."""
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-
-def solid(value: float, width: int, height: int) -> Tensor:
-    """One mask that has the same value everywhere: float32 [1, height, width]."""
-    return torch.full((1, int(height), int(width)), float(value), dtype=torch.float32)
+Box = tuple[float, float, float, float]  # left, top, width, height, as fractions of the canvas
+WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
 
-def feather(mask: Tensor, left: int = 0, top: int = 0, right: int = 0, bottom: int = 0) -> Tensor:
+def solid(value: float, width: int, height: int, box: Box = WHOLE) -> Tensor:
+    """One mask that has this value in the box, and 0 outside: float32 [1, height, width].
+
+    A pixel that the box covers in part gets that part of the value.
+    """
+    left, top, box_width, box_height = box
+    rows, columns = covered(int(height), top, box_height), covered(int(width), left, box_width)
+    return float(value) * (rows[:, None] * columns)[None]
+
+
+def covered(size: int, start: float, length: float) -> Tensor:
+    """How much of each pixel lies between two borders, given in fractions of the size: [size]."""
+    first, last = start * size, (start + length) * size
+    pixel = torch.arange(size, dtype=torch.float32)
+    return ((last - pixel).clamp(max=1) - (first - pixel).clamp(min=0)).clamp(min=0)
+
+
+def feather(
+    mask: Tensor,
+    left: int = 0,
+    top: int = 0,
+    right: int = 0,
+    bottom: int = 0,
+    curve: str = "linear",
+) -> Tensor:
     """Fade mask [masks, H, W] towards the sides of its canvas, over this many pixels per side.
 
     Where two fades meet the lower one holds, so a corner is no darker than its nearest side.
@@ -19,7 +42,8 @@ def feather(mask: Tensor, left: int = 0, top: int = 0, right: int = 0, bottom: i
     height, width = mask.shape[-2:]
     columns = torch.minimum(rise(width, left), rise(width, right).flip(0))
     rows = torch.minimum(rise(height, top), rise(height, bottom).flip(0))
-    return as_batch(mask) * torch.minimum(rows[:, None], columns).to(mask.device)
+    fade = CURVES[curve](torch.minimum(rows[:, None], columns))
+    return as_batch(mask) * fade.to(mask.device)
 
 
 def rise(size: int, length: int) -> Tensor:
@@ -81,3 +105,16 @@ OPERATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "max": torch.maximum,
     "min": torch.minimum,
 }
+
+
+def linear(part: Tensor) -> Tensor:
+    return part
+
+
+def cosine(part: Tensor) -> Tensor:
+    """Level at both ends."""
+    return (1 - torch.cos(part * math.pi)) / 2
+
+
+# How a fade goes from 0 to 1.
+CURVES: dict[str, Callable[[Tensor], Tensor]] = {"linear": linear, "cosine": cosine}

@@ -17,14 +17,18 @@ def check_image(image: Tensor, name: str) -> None:
 
 
 def check_mask(mask: Tensor, name: str) -> Tensor:
-    """The mask as float32 [masks, H, W]; refuses what is neither that nor [H, W], or not finite."""
+    """The mask as float32 [masks, H, W], 0 to 1; uint8 counts from 0 to 255, [H, W] is one mask.
+
+    IPAdapterError for any other shape, no pixels, NaN and infinity. The mask itself stays as it is.
+    """
     if mask.ndim not in (2, 3):
         raise IPAdapterError(
             f"{name} has the shape {list(mask.shape)}: connect masks, [masks, height, width]"
         )
     mask = mask[None] if mask.ndim == 2 else mask
     _check_pixels(mask, name, "mask")
-    return mask.float()
+    white = 255 if mask.dtype == torch.uint8 else 1
+    return (mask.float() / white).clamp(0, 1)
 
 
 def _check_pixels(pixels: Tensor, name: str, kind: str) -> None:

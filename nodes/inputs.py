@@ -9,31 +9,45 @@ from comfy_api.latest import io
 from ..weight_types.attention import WEIGHT_TYPES
 from ..weight_types.layers import SCHEDULES
 
+LARGEST = 16384  # ComfyUI's own limit for a width or a height, in pixels
+
 IPAdapterSocket = io.Custom("IPADAPTER")
 ReferenceSocket = io.Custom("IPADAPTER_REFERENCE")
+RegionSocket = io.Custom("IPADAPTER_REGION")
 InsightFaceSocket = io.Custom("INSIGHTFACE")
 
 
 def strength(noise: str) -> list[Any]:
     """weight, noise (with its tooltip), weight_type, start_at, end_at."""
+    noise_input = io.Float.Input("noise", default=0.0, min=0.0, max=1.0, step=0.01, tooltip=noise)
+    return [weight(), noise_input, weight_type(), *step_range()]
+
+
+def weight() -> Any:
+    return io.Float.Input(
+        "weight",
+        default=1.0,
+        min=-1.0,
+        max=3.0,
+        step=0.05,
+        tooltip="How strongly the reference acts. 0.5 to 0.8 leaves the prompt its "
+        "say; 0 leaves the model as it is; below 0 pushes away from the reference.",
+    )
+
+
+def weight_type() -> Any:
+    return io.Combo.Input(
+        "weight_type",
+        options=list(WEIGHT_TYPES),
+        default="original",
+        tooltip="original: as in the paper. linear: the prompt keeps more say. "
+        "channel penalty: sharper detail, with less weight in the wide view.",
+    )
+
+
+def step_range() -> list[Any]:
+    """start_at, end_at."""
     return [
-        io.Float.Input(
-            "weight",
-            default=1.0,
-            min=-1.0,
-            max=3.0,
-            step=0.05,
-            tooltip="How strongly the reference acts. 0.5 to 0.8 leaves the prompt its "
-            "say; 0 leaves the model as it is; below 0 pushes away from the reference.",
-        ),
-        io.Float.Input("noise", default=0.0, min=0.0, max=1.0, step=0.01, tooltip=noise),
-        io.Combo.Input(
-            "weight_type",
-            options=list(WEIGHT_TYPES),
-            default="original",
-            tooltip="original: as in the paper. linear: the prompt keeps more say. "
-            "channel penalty: sharper detail, with less weight in the wide view.",
-        ),
         io.Float.Input(
             "start_at",
             default=0.0,
@@ -55,6 +69,36 @@ def strength(noise: str) -> list[Any]:
     ]
 
 
+def over_time() -> list[Any]:
+    """frame_weights, step_weights, step_masks."""
+    return [
+        io.String.Input(
+            "frame_weights",
+            default="",
+            optional=True,
+            advanced=True,
+            tooltip="For a batch or a clip: a factor of weight for each latent, such as 1, 0.5, 0; "
+            "the last is for all that follow. Empty: 1 for all.",
+        ),
+        io.String.Input(
+            "step_weights",
+            default="",
+            optional=True,
+            advanced=True,
+            tooltip="A factor of weight over the steps, on the scale of start_at and end_at: "
+            "'0: 1, 0.6: 1, 1: 0.2' with straight lines between, or '1, 0.5, 0' evenly spread. "
+            "Empty: 1 all along.",
+        ),
+        io.Mask.Input(
+            "step_masks",
+            optional=True,
+            advanced=True,
+            tooltip="A batch of attention masks over the steps: the first for the first part of the "
+            "noise schedule, and so on, in equal parts. Multiplied with attn_mask.",
+        ),
+    ]
+
+
 def clip_vision() -> Any:
     return io.ClipVision.Input(
         "clip_vision",
@@ -68,9 +112,10 @@ def attn_mask() -> Any:
     return io.Mask.Input(
         "attn_mask",
         optional=True,
-        tooltip="White: the reference acts here. Black: it does not. Gray: partly. Of "
-        "any size, but the picture's aspect ratio; open acts everywhere. A batch gives "
-        "each latent its own.",
+        tooltip="An attention mask. White: the reference acts here. Black: it does not. Gray: "
+        "partly. Of any size, but the picture's aspect ratio; open acts everywhere. A batch gives "
+        "each latent its own. It neither limits where the sampler paints (a latent's noise mask) "
+        "nor where a text counts (Conditioning Set Mask).",
     )
 
 

@@ -1,14 +1,16 @@
 """The mask nodes: sockets only; the arithmetic is in masks/."""
 
+from typing import Any
+
 from comfy_api.latest import io
+from torch import Tensor
 
-from ..ipadapter.errors import IPAdapterError
-from ..masks.color import SOFT_EDGE, mask_from_color
-from ..masks.shapes import OPERATIONS, composite, feather, solid
-from .checks import check_image, check_mask
-from .notices import say
-
-LARGEST = 16384  # ComfyUI's own limit for a width or a height
+from ..ipadapter.errors import pick
+from ..masks.edges import DIRECTIONS, feather_shape
+from ..masks.shapes import CURVES, OPERATIONS, composite, feather, solid
+from .checks import check_mask
+from .inputs import LARGEST
+from .mask_shapes import pictures_for_size, side_input, wanted_size
 
 
 class SolidMask(io.ComfyNode):
@@ -18,8 +20,12 @@ class SolidMask(io.ComfyNode):
             node_id="IPAdapterSolidMask",
             display_name="Solid Mask (IPAdapter)",
             category="IPAdapter Regions",
-            description="Makes a mask with one value everywhere: a canvas to combine regions on.",
-            search_aliases=["create mask", "blank mask", "empty mask", "black mask", "white mask"],
+            description="Makes a mask with one value everywhere, a canvas to combine regions on, or in "
+            "one box of it, a region.",
+            search_aliases=[
+                *("create mask", "blank mask", "empty mask", "black mask", "white mask"),
+                *("rectangle", "box", "region by fractions"),
+            ],
             inputs=[
                 io.Float.Input(
                     "value",
@@ -29,29 +35,51 @@ class SolidMask(io.ComfyNode):
                     step=0.01,
                     tooltip="How much the reference acts: 1 is white, all of it; 0 is black, none.",
                 ),
-                io.Int.Input(
-                    "width",
-                    default=512,
-                    min=1,
-                    max=LARGEST,
-                    step=1,
-                    tooltip="Width in pixels, at least 1. For a full canvas: the picture's width.",
-                ),
-                io.Int.Input(
-                    "height",
-                    default=512,
-                    min=1,
-                    max=LARGEST,
-                    step=1,
-                    tooltip="Height in pixels, at least 1. For a full canvas: the picture's height.",
-                ),
+                side_input("width"),
+                side_input("height"),
+                *(box_input(*edge) for edge in BOX),
+                *pictures_for_size(),
             ],
-            outputs=[io.Mask.Output(display_name="mask", tooltip="One mask of this value.")],
+            outputs=[io.Mask.Output(display_name="mask", tooltip="One mask, white in the box.")],
         )
 
     @classmethod
-    def execute(cls, value: float, width: int, height: int) -> io.NodeOutput:
-        return io.NodeOutput(solid(value, width, height))
+    def execute(
+        cls,
+        value: float,
+        width: int,
+        height: int,
+        box_left: float = 0.0,
+        box_top: float = 0.0,
+        box_width: float = 1.0,
+        box_height: float = 1.0,
+        image: Tensor | None = None,
+        latent: dict[str, Any] | None = None,
+    ) -> io.NodeOutput:
+        width, height = wanted_size(image, latent, width, height)
+        return io.NodeOutput(
+            solid(value, width, height, (box_left, box_top, box_width, box_height))
+        )
+
+
+BOX = [
+    ("left", 0.0, "Where the box begins: 0 at the left side, 0.5 in the middle."),
+    ("top", 0.0, "Where the box begins: 0 at the top side, 0.5 in the middle."),
+    ("width", 1.0, "The box's width: 1 is the canvas's, 0.5 half of it, 0 no box at all."),
+    ("height", 1.0, "The box's height: 1 is the canvas's, 0.5 half of it, 0 no box at all."),
+]
+
+
+def box_input(edge: str, default: float, tooltip: str) -> io.Float.Input:
+    return io.Float.Input(
+        f"box_{edge}",
+        default=default,
+        min=0.0,
+        max=1.0,
+        step=0.01,
+        optional=True,
+        tooltip=f"{tooltip} A fraction of the canvas; outside the box the mask is 0.",
+    )
 
 
 class FeatherMask(io.ComfyNode):
@@ -61,19 +89,67 @@ class FeatherMask(io.ComfyNode):
             node_id="IPAdapterFeatherMask",
             display_name="Feather Mask (IPAdapter)",
             category="IPAdapter Regions",
-            description="Fades a mask towards the sides of its canvas, so that a region runs "
-            "softly into what lies beside it.",
-            search_aliases=["soft edge", "fade mask", "mask gradient", "blend edge", "ramp"],
+            description="Fades a mask towards the sides of its canvas, or along its own edge, so that "
+            "a region runs softly into what lies beside it.",
+            search_aliases=[
+                "soft edge",
+                "fade mask",
+                "mask gradient",
+                "blend edge",
+                "ramp",
+                "blur",
+            ],
             inputs=[
                 io.Mask.Input("mask", tooltip="The mask to fade. Its size stays as it is."),
                 *(fade_input(side) for side in ("left", "top", "right", "bottom")),
+                io.Int.Input(
+                    "shape_feather",
+                    default=0,
+                    min=0,
+                    max=LARGEST,
+                    step=1,
+                    optional=True,
+                    tooltip="Pixels over which the mask fades along its own edge, wherever that "
+                    "lies; 30 to 150 hides a seam. 0 leaves the edge as it is. The edge is where "
+                    "the mask passes 0.5; the sides of the canvas are not part of it.",
+                ),
+                io.Combo.Input(
+                    "direction",
+                    options=list(DIRECTIONS),
+                    default="inward",
+                    optional=True,
+                    tooltip="Where the fade of shape_feather lies: inward takes it from the white "
+                    "shape, outward adds it around the shape, centred does half of each.",
+                ),
+                io.Combo.Input(
+                    "curve",
+                    options=list(CURVES),
+                    default="linear",
+                    optional=True,
+                    tooltip="The form of all fades: linear is straight, cosine begins and ends "
+                    "gently, which hides them better.",
+                ),
             ],
             outputs=[io.Mask.Output(display_name="mask", tooltip="The faded mask.")],
         )
 
     @classmethod
-    def execute(cls, mask, left: int, top: int, right: int, bottom: int) -> io.NodeOutput:
-        return io.NodeOutput(feather(check_mask(mask, "mask"), left, top, right, bottom))
+    def execute(
+        cls,
+        mask: Tensor,
+        left: int,
+        top: int,
+        right: int,
+        bottom: int,
+        shape_feather: int = 0,
+        direction: str = "inward",
+        curve: str = "linear",
+    ) -> io.NodeOutput:
+        mask = check_mask(mask, "mask")
+        pick(DIRECTIONS, direction, "direction")
+        pick(CURVES, curve, "curve")
+        mask = feather_shape(mask, shape_feather, direction, curve)
+        return io.NodeOutput(feather(mask, left, top, right, bottom, curve))
 
 
 def fade_input(side: str) -> io.Int.Input:
@@ -124,6 +200,7 @@ class MaskComposite(io.ComfyNode):
     def execute(cls, destination, source, x: int, y: int, operation: str) -> io.NodeOutput:
         destination = check_mask(destination, "destination")
         source = check_mask(source, "source")
+        pick(OPERATIONS, operation, "operation")
         return io.NodeOutput(composite(destination, source, x, y, operation))
 
 
@@ -139,64 +216,4 @@ def offset_input(axis: str, near: str, far: str) -> io.Int.Input:
     )
 
 
-class MaskFromColor(io.ComfyNode):
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="IPAdapterMaskFromColor",
-            display_name="Mask From Color (IPAdapter)",
-            category="IPAdapter Regions",
-            description="Turns one color of a painted picture into a mask: one color per region.",
-            search_aliases=[
-                "color to mask",
-                "color key",
-                "chroma key",
-                "color map",
-                "segmentation",
-            ],
-            inputs=[
-                io.Image.Input(
-                    "image",
-                    tooltip="The picture with the painted regions. Fully transparent pixels have "
-                    "no color.",
-                ),
-                io.String.Input(
-                    "color",
-                    default="#FF0000",
-                    tooltip="The color to look for: #RRGGBB, #RGB, r,g,b, rgb(r,g,b), a CSS name "
-                    "such as tomato, or a whole number such as 16711680.",
-                ),
-                io.Int.Input(
-                    "tolerance",
-                    default=16,
-                    min=0,
-                    max=255,
-                    step=1,
-                    tooltip="How far red, green and blue may each be off, in steps of 0 to 255; "
-                    f"the mask fades out over {SOFT_EDGE} more. 0 wants the exact color, 10 to 40 "
-                    "suits JPEG pictures, 255 takes every color.",
-                ),
-            ],
-            outputs=[
-                io.Mask.Output(
-                    display_name="mask", tooltip="White where the color is: one mask per picture."
-                )
-            ],
-        )
-
-    @classmethod
-    def execute(cls, image, color: str, tolerance: int) -> io.NodeOutput:
-        check_image(image, "image")
-        try:
-            mask = mask_from_color(image, color, tolerance)
-        except ValueError as error:
-            raise IPAdapterError(str(error)) from None
-        if not mask.any():
-            say(
-                f"the image has no pixel of the color {color} (tolerance {tolerance}), so the mask "
-                "is black: raise the tolerance, or pick the color from the picture"
-            )
-        return io.NodeOutput(mask)
-
-
-NODES = [SolidMask, FeatherMask, MaskComposite, MaskFromColor]
+NODES = [SolidMask, FeatherMask, MaskComposite]

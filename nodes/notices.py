@@ -14,11 +14,18 @@ def say(text: str) -> None:
     global _shown
     logging.warning("IPAdapter Regions: %s", text.replace("\n", "; "))
     context = get_executing_context()
-    server = getattr(PromptServer, "instance", None)
-    if context is None or server is None:
+    if context is None:
         return
     run = (context.prompt_id, context.node_id)
     before = _shown[1] if _shown[0] == run else []
     texts = [*before, text] if text not in before else before
     _shown = (run, texts)
-    server.send_progress_text("\n".join(texts), context.node_id)
+    show("\n".join(texts))
+
+
+def show(text: str) -> None:
+    """Put the text on the node that is running, in place of what it shows."""
+    context = get_executing_context()
+    server = getattr(PromptServer, "instance", None)
+    if context is not None and server is not None:
+        server.send_progress_text(text, context.node_id)

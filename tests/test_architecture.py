@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Folder -> which others of ours it may import, and which packages beside the standard library's.
 # What is not listed is not allowed, ComfyUI above all.
 PURE = {
-    "masks": (set(), {"torch", "PIL"}),
+    "masks": (set(), {"torch", "PIL", "numpy", "scipy"}),
     "ipadapter": (set(), {"torch", "torchvision", "numpy", "cv2", "PIL"}),
     "weight_types": ({"ipadapter"}, {"torch"}),
 }

@@ -13,7 +13,7 @@ import comfy.model_management
 import torch
 from comfyui_version import __version__ as comfyui_version
 
-from . import calls, memory, pack
+from . import calls, masks, memory, pack
 from .scene import Scene
 from .settings import Row, Settings
 
@@ -95,6 +95,13 @@ OF_THE_PACK = [
         "Fitting a mask to a grid",
         "Once per mask, grid and area of a sampling run.",
         pack.reducing,
+    ),
+    Topic(
+        "Work of the mask nodes",
+        "Once per run of the node, for one gray mask; ComfyUI's own nodes beside it where they do "
+        "the same or something like it (its feather darkens corners, what it grows becomes a "
+        "diamond, its color has no tolerance).",
+        masks.mask_work,
     ),
 ]
 

@@ -3,8 +3,6 @@
 import logging
 from pathlib import Path
 
-import folder_paths
-import numpy as np
 import pytest
 import torch
 from comfy_execution.utils import CurrentNodeContext
@@ -12,19 +10,24 @@ from comfy_extras import nodes_mask as core
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ipadapter_pack.ipadapter.errors import IPAdapterError
-from ipadapter_pack.nodes import masks, preview
+from ipadapter_pack.nodes import mask_from_color, mask_shapes, masks
 from ipadapter_pack.nodes.checks import check_image, check_mask
 from ipadapter_pack.nodes.notices import say
-from PIL import Image
 from server import PromptServer
 
-NODES = [*masks.NODES, *preview.NODES]
+NODES = [*masks.NODES, *mask_from_color.NODES, *mask_shapes.NODES]
 WIDGETS = {
-    "IPAdapterSolidMask": ["value", "width", "height"],
-    "IPAdapterFeatherMask": ["mask", "left", "top", "right", "bottom"],
+    "IPAdapterSolidMask": [
+        *("value", "width", "height", "box_left", "box_top", "box_width", "box_height"),
+        *("image", "latent"),
+    ],
+    "IPAdapterFeatherMask": [
+        *("mask", "left", "top", "right", "bottom", "shape_feather", "direction", "curve"),
+    ],
     "IPAdapterMaskComposite": ["destination", "source", "x", "y", "operation"],
     "IPAdapterMaskFromColor": ["image", "color", "tolerance"],
-    "IPAdapterPreviewMask": ["mask"],
+    "IPAdapterAdjustMask": ["mask", "threshold", "grow", "invert"],
+    "IPAdapterFitMask": ["mask", "mode", "image", "latent", "width", "height", "outside"],
 }
 DOCS = Path(masks.__file__).parent / "web" / "docs"
 
@@ -72,6 +75,18 @@ def test_defaults_and_ranges():
     assert operation.default == "add"
     assert operation.options == [*core_operations(), "max", "min"]
     assert inputs["IPAdapterMaskFromColor", "color"].default == "#FF0000"
+    for name, default in (("left", 0), ("top", 0), ("width", 1), ("height", 1)):
+        widget = inputs["IPAdapterSolidMask", f"box_{name}"]
+        assert (widget.default, widget.min, widget.max, widget.optional) == (default, 0, 1, True)
+    feather = inputs["IPAdapterFeatherMask", "shape_feather"]
+    assert (feather.default, feather.min, feather.max, feather.optional) == (0, 0, 16384, True)
+    assert inputs["IPAdapterFeatherMask", "direction"].options == ["inward", "outward", "centred"]
+    assert inputs["IPAdapterFeatherMask", "curve"].options == ["linear", "cosine"]
+    threshold, grow = (inputs["IPAdapterAdjustMask", name] for name in ("threshold", "grow"))
+    assert (threshold.default, threshold.min, threshold.max) == (0, 0, 1)
+    assert (grow.default, grow.min, grow.max) == (0, -1024, 1024)
+    mode = inputs["IPAdapterFitMask", "mode"]
+    assert (mode.default, mode.options) == ("stretch", ["stretch", "cover", "contain"])
     tolerance = inputs["IPAdapterMaskFromColor", "tolerance"]
     assert (tolerance.default, tolerance.min, tolerance.max) == (16, 0, 255)
 
@@ -118,12 +133,28 @@ def test_composite_inside_the_canvas_is_cores(operation, x, y, height, width, ba
     assert torch.equal(result(masks.MaskComposite, **inputs), result(core.MaskComposite, **inputs))
 
 
+@pytest.mark.parametrize("expand", [-1, 0, 1])
+def test_growing_by_one_pixel_is_cores(expand):
+    mask = torch.rand(2, 9, 12)
+    theirs = result(core.GrowMask, mask=mask, expand=expand, tapered_corners=True)
+    assert torch.equal(result(mask_shapes.AdjustMask, mask=mask, grow=expand), theirs)
+
+
+def test_threshold_and_invert_are_cores():
+    """But for what is exactly at the threshold, which core calls black."""
+    mask = torch.rand(2, 9, 12)
+    theirs = result(core.ThresholdMask, mask=mask, value=0.3)
+    assert torch.equal(result(mask_shapes.AdjustMask, mask=mask, threshold=0.3), theirs)
+    inverted = result(core.InvertMask, mask=mask)
+    assert torch.equal(result(mask_shapes.AdjustMask, mask=mask, invert=True), inverted)
+
+
 @pytest.mark.parametrize("channels", [3, 4])
 def test_exact_color_is_cores(channels):
     levels = torch.tensor([[255, 0, 0], [254, 0, 0], [0, 0, 255], [255, 8, 0], [255, 0, 0]])
     image = torch.ones(1, 1, 5, channels)
     image[..., :3] = levels / 255
-    ours = result(masks.MaskFromColor, image=image, color="16711680", tolerance=0)
+    ours = result(mask_from_color.MaskFromColor, image=image, color="16711680", tolerance=0)
     theirs = result(core.ImageColorToMask, image=image, color=16711680)
     assert torch.equal((ours == 1).float(), theirs)
 
@@ -148,7 +179,8 @@ TAKE_MASKS = [
     (masks.FeatherMask, "mask", SIDES),
     (masks.MaskComposite, "destination", {"source": torch.ones(1, 4, 4), **PLACES}),
     (masks.MaskComposite, "source", {"destination": torch.ones(1, 4, 4), **PLACES}),
-    (preview.PreviewMask, "mask", {}),
+    (mask_shapes.AdjustMask, "mask", {}),
+    (mask_shapes.FitMask, "mask", {}),
 ]
 
 
@@ -183,7 +215,7 @@ def test_unusable_mask_is_refused_in_one_line(node, name, others, mask, problem)
 )
 def test_unusable_image_is_refused_in_one_line(image, problem):
     with pytest.raises(IPAdapterError) as caught:
-        masks.MaskFromColor.execute(image=image, color="red", tolerance=0)
+        mask_from_color.MaskFromColor.execute(image=image, color="red", tolerance=0)
     assert str(caught.value).startswith(f"image {problem}")
     assert "\n" not in str(caught.value)
 
@@ -195,7 +227,9 @@ def test_usable_images_pass(channels):
 
 def test_unreadable_color_is_the_packs_own_error():
     with pytest.raises(IPAdapterError, match="'#GG0000' is not a color: write #RRGGBB"):
-        masks.MaskFromColor.execute(image=torch.ones(1, 2, 2, 3), color="#GG0000", tolerance=0)
+        mask_from_color.MaskFromColor.execute(
+            image=torch.ones(1, 2, 2, 3), color="#GG0000", tolerance=0
+        )
 
 
 # What is said
@@ -204,7 +238,9 @@ def test_unreadable_color_is_the_packs_own_error():
 def test_color_that_is_nowhere_is_said_in_the_log(caplog):
     image = torch.zeros(2, 3, 3, 3)
     with caplog.at_level(logging.WARNING):
-        assert not result(masks.MaskFromColor, image=image, color="tomato", tolerance=5).any()
+        assert not result(
+            mask_from_color.MaskFromColor, image=image, color="tomato", tolerance=5
+        ).any()
     assert [("tomato" in line, "tolerance 5" in line) for line in caplog.messages] == [(True, True)]
 
 
@@ -212,7 +248,9 @@ def test_color_that_is_somewhere_is_silent(caplog):
     image = torch.zeros(2, 3, 3, 3)
     image[1, 0, 0, 0] = 1
     with caplog.at_level(logging.WARNING):
-        assert result(masks.MaskFromColor, image=image, color="red", tolerance=5).sum() == 1
+        assert (
+            result(mask_from_color.MaskFromColor, image=image, color="red", tolerance=5).sum() == 1
+        )
     assert not caplog.messages
 
 
@@ -230,10 +268,10 @@ def test_what_is_said_appears_on_the_running_node(monkeypatch):
     server = Recorder()
     monkeypatch.setattr(PromptServer, "instance", server, raising=False)
     inputs = {"image": torch.zeros(1, 2, 2, 3), "color": "tomato", "tolerance": 5}
-    masks.MaskFromColor.execute(**inputs)
+    mask_from_color.MaskFromColor.execute(**inputs)
     assert not server.sent  # called directly, no node is running
     with CurrentNodeContext("prompt", "17"):
-        masks.MaskFromColor.execute(**inputs)
+        mask_from_color.MaskFromColor.execute(**inputs)
     (message,) = server.sent
     assert b"17" in message
     assert b"tomato" in message
@@ -251,31 +289,3 @@ def test_a_node_that_says_two_things_shows_both(monkeypatch):
         say("three")
     assert server.sent[-1].endswith(b"three")
     assert b"two" not in server.sent[-1]
-
-
-# Preview
-
-
-@pytest.fixture
-def temporary_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(folder_paths, "temp_directory", str(tmp_path))
-    return tmp_path
-
-
-def test_preview_shows_every_mask_and_passes_the_input_on(temporary_folder):
-    mask = torch.tensor([[[0.0, 1.0]], [[1.0, 0.5]]])
-    output = preview.PreviewMask.execute(mask=mask)
-    assert output.args[0] is mask
-    shown = [
-        np.asarray(Image.open(temporary_folder / picture["filename"]))[0, :, 0].tolist()
-        for picture in output.ui.as_dict()["images"]
-    ]
-    assert shown == [[0, 255], [255, 127]]
-    assert preview.PreviewMask.GET_SCHEMA().is_output_node
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_preview_shows_half_precision_and_flat_masks(temporary_folder, dtype):
-    preview.PreviewMask.execute(mask=torch.ones(2, 3, dtype=dtype))
-    (picture,) = temporary_folder.iterdir()
-    assert Image.open(picture).size == (3, 2)

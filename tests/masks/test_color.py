@@ -6,8 +6,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from ipadapter_pack.masks.color import SOFT_EDGE, mask_from_color, read_color
-from PIL import ImageColor
+from ipadapter_pack.masks.color import (
+    SOFT_EDGE,
+    mask_from_color,
+    partition,
+    read_color,
+    write_color,
+)
+from ipadapter_pack.tests.painted import jpeg, scaled, tensor
+from PIL import Image, ImageColor, ImageDraw
 
 LEVEL = st.integers(0, 255)
 
@@ -75,6 +82,13 @@ def test_picture_is_rounded_to_eight_bits():
     assert mask_from_color(image, "black", 0)[0, 0, 4] == 1
 
 
+def test_eight_bit_picture_is_taken_as_it_is():
+    levels = torch.randint(0, 256, (2, 4, 8, 4), dtype=torch.uint8)
+    ours = mask_from_color(levels, "gray", 60)
+    assert ours.dtype == torch.float32
+    assert torch.equal(ours, mask_from_color(levels.float() / 255, "gray", 60))
+
+
 def test_half_precision_picture_keeps_its_colors():
     image = picture([[255, 99, 71], [0, 0, 0]])
     assert mask_from_color(image.half(), "tomato", 0)[0, 0].tolist() == [1, 0]
@@ -103,6 +117,7 @@ def test_every_way_to_write_a_color_reads_the_same(red, green, blue):
         np.int64(number),
     ]
     assert [read_color(way) for way in ways] == [color] * len(ways)
+    assert read_color(write_color(color)) == color
 
 
 @pytest.mark.parametrize(
@@ -141,3 +156,118 @@ def test_color_that_cannot_be_read_is_named_in_one_line(color):
     assert "\n" not in text
     for form in ("#RRGGBB", "#RGB", "r,g,b", "rgb(r,g,b)", "CSS name", "16777215"):
         assert form in text
+
+
+# Partition: every pixel belongs to one color of a palette
+
+RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+WHITE, BLACK, GRAY = (255, 255, 255), (0, 0, 0), (128, 128, 128)
+
+
+def painted(labels: np.ndarray, *colors) -> torch.Tensor:
+    """labels [H, W] in these colors: a batch of one picture."""
+    return torch.from_numpy(np.array(colors, dtype=np.float32)[labels] / 255)[None]
+
+
+def labels_of(masks: torch.Tensor) -> np.ndarray:
+    assert set(masks.unique().tolist()) <= {0, 1}
+    assert (masks.sum(dim=0) == 1).all()
+    return masks[:, 0].argmax(dim=0).numpy()
+
+
+def test_noise_goes_pixel_by_pixel_to_the_nearest_color():
+    random = np.random.default_rng(0)
+    levels, colors = random.integers(0, 256, (24, 24, 3)), random.integers(0, 256, (7, 3)).tolist()
+    squares = [
+        [sum((int(x) - c) ** 2 for x, c in zip(pixel, color, strict=True)) for color in colors]
+        for pixel in levels.reshape(-1, 3)
+    ]
+    ours = labels_of(partition(torch.from_numpy(levels / 255)[None], colors)).flatten()
+    assert ours.tolist() == [row.index(min(row)) for row in squares]
+
+
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_clean_map_comes_out_as_drawn_with_its_outlines(width):
+    drawn = np.zeros((40, 40), dtype=int)
+    drawn[:, 20:] = 1
+    drawn[:, 20 : 20 + width] = 2
+    drawn[5 : 5 + width, :15] = 3
+    ours = partition(painted(drawn, RED, BLUE, BLACK, GREEN), [RED, BLUE, BLACK, GREEN])
+    assert (labels_of(ours) == drawn).all()
+
+
+def test_map_of_a_few_pixels_comes_out_as_drawn():
+    drawn = np.array([[0, 0, 1, 1], [2, 2, 3, 3]])
+    colors = [RED, BLUE, GREEN, BLACK]
+    assert (labels_of(partition(painted(drawn, *colors), colors)) == drawn).all()
+
+
+@pytest.mark.parametrize("softness", [0, 128])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda image: scaled(image, 0.37),
+        lambda image: scaled(image, 4),
+        lambda image: jpeg(image, 75),
+        lambda image: jpeg(image, 50),
+        lambda image: jpeg(scaled(image, 1.5), 75),
+        lambda image: scaled(jpeg(image, 75), 2),
+    ],
+    ids=["down", "up", "jpeg 75", "jpeg 50", "up and jpeg", "jpeg and up"],
+)
+@pytest.mark.parametrize(
+    ("ground", "disc", "mix"),
+    [(RED, BLUE, (128, 0, 128)), (WHITE, BLACK, GRAY), (RED, (0, 255, 255), GRAY)],
+    ids=["purple", "gray", "gray of complements"],
+)
+def test_seam_of_two_colors_has_no_third_that_looks_like_their_mix(
+    ground, disc, mix, change, softness
+):
+    image = Image.new("RGB", (256, 256), ground)
+    draw = ImageDraw.Draw(image)
+    draw.ellipse([60, 20, 200, 160], fill=disc)
+    draw.rectangle([20, 200, 230, 240], fill=mix)
+    picture = tensor(change(image))[None]
+    third = partition(picture, [ground, disc, mix], softness)[2, 0]
+    rows = len(third)
+    assert not third[: rows * 185 // 256].any()
+    assert third[rows * 215 // 256 : rows * 225 // 256].any(dim=1).all()
+
+
+def test_edge_is_shared_as_it_was_mixed():
+    blue = torch.tensor([0, 0, 0, 0, 0.2, 0.6, 1, 1, 1, 1])  # of each column
+    picture = torch.stack([1 - blue, torch.zeros(10), blue], dim=-1).expand(1, 6, 10, 3)
+    whole = partition(picture, [RED, BLUE, GREEN], softness=441)
+    torch.testing.assert_close(whole[1, 0], blue.expand(6, 10))
+    assert (whole.sum(dim=0) == 1).all()
+    assert not whole[2].any()
+    narrow = partition(picture, [RED, BLUE, GREEN], softness=144)  # 0.2 is 216 levels nearer to red
+    assert narrow[1, 0, 0, 4] == 0
+    assert 0.6 < narrow[1, 0, 0, 5] < 1
+    hard = partition(picture, [RED, BLUE, GREEN], softness=0)
+    assert torch.equal(hard[1, 0], blue.round().expand(6, 10))
+
+
+def test_flat_places_are_never_shared():
+    """Though 40 levels apart, and noisy."""
+    noise = np.random.default_rng(0).integers(-5, 6, (30, 40, 3))
+    drawn = np.arange(40)[None].repeat(30, 0) // 20
+    levels = np.array([[100, 100, 100], [123, 123, 123]])[drawn] + noise
+    picture = torch.from_numpy(levels / 255).float()[None]
+    masks = partition(picture, [(100, 100, 100), (123, 123, 123)], softness=441)
+    assert masks[0, 0, :, :19].min() == 1
+    assert masks[1, 0, :, 21:].min() == 1
+
+
+def test_transparent_pixels_belong_to_no_color():
+    picture = torch.rand(2, 9, 9, 4)
+    picture[:, 2:7, 3:8, 3] = 0
+    for softness in (0, 200):
+        covered = partition(picture, [RED, BLUE], softness).sum(dim=0)
+        assert torch.equal(covered, (picture[..., 3] > 0).float())
+
+
+def test_gray_and_eight_bit_pictures_are_shared_as_their_rgb():
+    levels = torch.randint(0, 256, (1, 20, 20, 1), dtype=torch.uint8)
+    rgb = (levels.float() / 255).expand(-1, -1, -1, 3)
+    assert torch.equal(partition(levels, [BLACK, WHITE]), partition(rgb, [BLACK, WHITE]))

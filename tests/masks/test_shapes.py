@@ -79,6 +79,40 @@ def test_solid_is_the_value_everywhere(value):
     assert torch.equal(mask, torch.tensor([[[value] * 5] * 3]))
 
 
+def box_by_pixel(width, height, left, top, box_width, box_height):
+    """The share of each pixel's area inside the box: float64 numpy [height, width]."""
+
+    def share(pixel, size, start, length):
+        return max(min(pixel + 1, (start + length) * size) - max(pixel, start * size), 0)
+
+    return np.array(
+        [
+            [
+                share(y, height, top, box_height) * share(x, width, left, box_width)
+                for x in range(width)
+            ]
+            for y in range(height)
+        ]
+    )
+
+
+@settings(deadline=None)
+@given(VALUE, SIZE, SIZE, st.tuples(VALUE, VALUE, VALUE, VALUE))
+def test_box_gives_each_pixel_the_share_it_covers(value, width, height, box):
+    result = solid(value, width, height, box)
+    assert result.shape == (1, height, width)
+    expected = value * box_by_pixel(width, height, *box)
+    np.testing.assert_allclose(result[0].numpy(), expected, atol=1e-5)
+
+
+def test_boxes_side_by_side_fill_the_canvas_and_touch_nothing_else():
+    left, right = (solid(1, 100, 3, box) for box in ((0, 0, 0.29, 1), (0.29, 0, 0.71, 1)))
+    assert torch.equal(left + right, torch.ones(1, 3, 100))
+    assert left[0, 0].tolist() == [1.0] * 29 + [0.0] * 71
+    thirds = [solid(1, 512, 2, (i / 3, 0, 1 / 3, 1)) for i in range(3)]
+    torch.testing.assert_close(sum(thirds), torch.ones(1, 2, 512))
+
+
 @settings(deadline=None)
 @given(masks(), LENGTH, LENGTH, LENGTH, LENGTH)
 def test_feather_is_the_lowest_of_four_straight_fades(mask, left, top, right, bottom):
@@ -87,6 +121,13 @@ def test_feather_is_the_lowest_of_four_straight_fades(mask, left, top, right, bo
     expected = feather_by_pixel(mask, left, top, right, bottom)
     np.testing.assert_allclose(result.numpy(), expected, rtol=1e-6, atol=1e-7)
     assert torch.equal(mask, before)
+
+
+def test_cosine_is_the_curve_of_the_straight_fade():
+    straight = feather(torch.ones(1, 6, 9), 4, 2, 3, 5)
+    curved = feather(torch.ones(1, 6, 9), 4, 2, 3, 5, curve="cosine")
+    torch.testing.assert_close(curved, 0.5 - 0.5 * torch.cos(math.pi * straight))
+    assert torch.equal(curved == 1, straight == 1)
 
 
 def test_feather_of_nothing_changes_nothing():
