@@ -8,7 +8,7 @@ products grow with their number.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -33,8 +33,40 @@ class Rows(NamedTuple):
         return self.k.ndim == 4
 
 
+class Gauge(NamedTuple):
+    """Measures how strongly references act, in passing.
+
+    That is, for every query, the sum over heads and tokens of attention times the norm of the value
+    (Kobayashi et al. 2020, arXiv:2004.10102), times the mask.
+    """
+
+    norms: Tensor  # what ``value_norms`` makes of the rows
+    add: Callable[[Tensor], None]  # takes float32 [rows, latents * queries, references]
+
+
+def value_norms(rows: Rows, heads: int) -> Tensor:
+    """The norm of each token's value in each head, in the place of the value.
+
+    Fused: [rows, heads, references * tokens, references], 0 but for a token's own reference. Long:
+    [rows, tokens, heads * dim], the same in each channel of a head.
+    """
+    v = rows.v if rows.fused else _per_head(rows.v, heads)
+    norms = _norm(v, 2, -1)[..., None].to(v.dtype)
+    if not rows.fused:
+        return norms.expand(v.shape).flatten(-2)
+    tokens = v.shape[-2] // rows.references
+    own = torch.eye(rows.references, dtype=v.dtype, device=v.device)
+    return norms * own.repeat_interleave(tokens, dim=0)
+
+
 def add_references(
-    text: Tensor, q: Tensor, rows: Rows, mask: Tensor | None, heads: int, attention: Attention
+    text: Tensor,
+    q: Tensor,
+    rows: Rows,
+    mask: Tensor | None,
+    heads: int,
+    attention: Attention,
+    gauge: Gauge | None = None,
 ) -> Tensor:
     """Add what the references contribute onto the text's attention.
 
@@ -43,23 +75,45 @@ def add_references(
     being [latents * queries, 1]; None acts everywhere.
     """
     if rows.fused:
-        return _add_fused(text, q, rows, mask, heads)
+        return _add_fused(text, q, rows, mask, heads, gauge)
     batched = q.reshape(len(rows.k), -1, q.shape[-1])  # [rows, latents * queries, heads * dim]
     out = attention(batched, rows.k, rows.v, heads)
     if mask is not None:
-        out = out * mask[:, 0, :, :, 0]
+        mask = mask[:, 0, :, :, 0]
+        out = out * mask
+    if gauge is not None:
+        seen = _per_head(attention(batched, rows.k, gauge.norms, heads), heads)[..., 0]
+        seen = seen.sum(-1, keepdim=True, dtype=torch.float32)
+        gauge.add(seen if mask is None else seen * mask.abs())
     return text + out.reshape(text.shape)
 
 
-def _add_fused(text: Tensor, q: Tensor, rows: Rows, mask: Tensor | None, heads: int) -> Tensor:
+def _add_fused(
+    text: Tensor, q: Tensor, rows: Rows, mask: Tensor | None, heads: int, gauge: Gauge | None
+) -> Tensor:
     count = len(rows.k)
     q = q.view(count, -1, heads, q.shape[-1] // heads).transpose(1, 2)
     scores = torch.matmul(q, rows.k)  # [rows, heads, latents * queries, references * tokens]
     each = scores.view(*scores.shape[:-1], rows.references, -1).softmax(-1)
     if mask is not None:
         each = each.mul_(mask)
+    if gauge is not None:
+        seen = torch.matmul(each.view(scores.shape), gauge.norms)
+        # A mask below 0 turns the sign of all heads.
+        gauge.add(_norm(seen, 1, 1))
     out = torch.matmul(each.view(scores.shape), rows.v).transpose(1, 2)
     return (text.view(out.shape) + out).view(text.shape)
+
+
+def _per_head(x: Tensor, heads: int) -> Tensor:
+    """[..., heads * dim] -> [..., heads, dim]"""
+    return x.reshape(*x.shape[:-1], heads, -1)
+
+
+def _norm(x: Tensor, p: int, dim: int) -> Tensor:
+    """The p-norm along a dimension, in float32."""
+    norm = torch.linalg.vector_norm  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    return cast("Tensor", norm(x, p, dim, dtype=torch.float32))
 
 
 # (q, k, v, heads) -> out, all [batch, tokens, heads * dim]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from torch import Tensor
@@ -47,6 +48,21 @@ EVENLY = LayerSchedule()
 
 
 @dataclass(frozen=True, eq=False)
+class OverTime:
+    """What varies over the frames of a clip and the steps of a run: factors of what a region adds."""
+
+    frame_weights: tuple[float, ...] = ()  # of latent i; the last is for all that follow
+    # (fraction of the noise schedule, factor), rising, straight lines between; see
+    # weight_types/steps.py
+    step_weights: tuple[tuple[float, float], ...] = ()
+    # [masks, height, width] each, in place of the region's mask: as many equal parts of the schedule
+    step_masks: tuple[Tensor, ...] = ()
+
+
+ALWAYS = OverTime()
+
+
+@dataclass(frozen=True, eq=False)
 class Region:
     """A reference, where it acts, how strongly and when."""
 
@@ -58,7 +74,34 @@ class Region:
     end_at: float = 1.0
     unfold_batch: bool = False  # picture i goes to latent i, instead of all pictures to each
     schedule: LayerSchedule = EVENLY
+    over_time: OverTime = ALWAYS
+    number: int = 0  # its place among the regions of a model
 
     @property
-    def has_range(self) -> bool:
-        return self.start_at > 0.0 or self.end_at < 1.0
+    def timed(self) -> bool:
+        """Whether it acts otherwise at one step than at another."""
+        ranged = self.start_at > 0.0 or self.end_at < 1.0
+        return ranged or bool(self.over_time.step_weights or self.over_time.step_masks)
+
+    @property
+    def per_frame(self) -> bool:
+        """Whether the latents of a batch see something of their own."""
+        pictures = self.unfold_batch and len(self.reference.positive) > 1
+        masked = any(mask is not None and len(mask) > 1 for mask in self.masks)
+        return pictures or masked or len(self.over_time.frame_weights) > 1
+
+    @property
+    def masks(self) -> tuple[Tensor | None, ...]:
+        """Each [masks, height, width], for equal parts of the noise schedule; one for all of it."""
+        return self.over_time.step_masks or (self.mask,)
+
+    @property
+    def everywhere(self) -> bool:
+        """Whether nothing but the step decides how strongly it acts."""
+        return self.mask is None and not (self.over_time.step_masks or self.over_time.frame_weights)
+
+    def with_masks(self, change: Callable[[Tensor], Tensor]) -> Region:
+        """A copy whose masks are changed; what acts everywhere still does."""
+        mask = None if self.mask is None else change(self.mask)
+        step_masks = tuple(change(mask) for mask in self.over_time.step_masks)
+        return replace(self, mask=mask, over_time=replace(self.over_time, step_masks=step_masks))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from comfy_api.latest import io
@@ -19,11 +20,13 @@ from .inputs import (
     attn_mask,
     clip_vision,
     layer_schedule,
+    over_time,
     strength,
 )
 from .load import LoadedAdapter, accept_adapter
 from .notices import say
 from .origin import check_origin
+from .over_time import read_over_time, within
 from .patching import add_region
 
 IMAGE_NEGATIVE = (
@@ -74,6 +77,7 @@ class ApplyIPAdapter(io.ComfyNode):
                     "the Auto Loader's strength, else at 1, unless the model already carries it.",
                 ),
                 *layer_schedule(),
+                *over_time(),
             ],
             outputs=[
                 io.Model.Output(
@@ -102,6 +106,9 @@ class ApplyIPAdapter(io.ComfyNode):
         layer_schedule: str = "linear",
         second_weight: float | None = None,
         layer_weights: str = "",
+        frame_weights: str = "",
+        step_weights: str = "",
+        step_masks: Tensor | None = None,
     ) -> io.NodeOutput:
         loaded, brought, _, lora_strength = accept_adapter(ipadapter)
         if (image is None) == (reference is None):
@@ -113,6 +120,7 @@ class ApplyIPAdapter(io.ComfyNode):
             check_image(image_negative, "image_negative")
         schedule = LayerSchedule(layer_schedule, second_weight, layer_weights)
         mask = check_settings(attn_mask, start_at, end_at)
+        over_time = read_over_time(frame_weights, step_weights, step_masks)
         if does_nothing(layer_schedule, weight, second_weight):
             return io.NodeOutput(model)
         if image is not None:
@@ -120,7 +128,7 @@ class ApplyIPAdapter(io.ComfyNode):
             reference = encode_reference(loaded, encoder, image, image_negative, noise)
         else:
             check_origin(reference, loaded)
-        settings = (mask, weight, weight_type, start_at, end_at, unfold_batch, schedule)
+        settings = (mask, weight, weight_type, start_at, end_at, unfold_batch, schedule, over_time)
         return io.NodeOutput(apply_region(model, loaded, reference, lora_strength, *settings))
 
 
@@ -136,6 +144,7 @@ def apply_region(
     assert reference is not None
     # Only what sampling needs of the reference is kept.
     region = Region(EncodedReference(reference.positive, reference.negative), *settings)
+    region = replace(region, over_time=within(region.mask, region.over_time))
     applied = add_region(model, loaded, region)
     if applied is model:
         return model

@@ -12,8 +12,9 @@ from ..ipadapter.reference import LayerSchedule
 from ..weight_types.layers import does_nothing
 from .apply import apply_region, check_settings
 from .face_inputs import NOISE, encode_inputs, face_choice, face_sources, plus_version, version
-from .inputs import ReferenceSocket, attn_mask, layer_schedule, strength
+from .inputs import ReferenceSocket, attn_mask, layer_schedule, over_time, strength
 from .origin import made_with
+from .over_time import read_over_time
 
 CROPS = "The faces as the encoder sees them, one picture each."
 
@@ -55,6 +56,7 @@ class ApplyIPAdapterFaceID(io.ComfyNode):
                 ),
                 plus_version(),
                 *layer_schedule(),
+                *over_time(),
             ],
             outputs=[
                 io.Model.Output(
@@ -89,9 +91,13 @@ class ApplyIPAdapterFaceID(io.ComfyNode):
         layer_schedule: str = "linear",
         second_weight: float | None = None,
         layer_weights: str = "",
+        frame_weights: str = "",
+        step_weights: str = "",
+        step_masks: Tensor | None = None,
     ) -> io.NodeOutput:
         schedule = LayerSchedule(layer_schedule, second_weight, layer_weights)
         mask = check_settings(attn_mask, start_at, end_at)
+        over_time = read_over_time(frame_weights, step_weights, step_masks)
         sources = (ipadapter, clip_vision, insightface, image)
         chosen = (faceid_v2, weight_v2, face_select, face_index, plus_version)
         loaded, reference, crops = encode_inputs(*sources, noise, *chosen)
@@ -102,7 +108,7 @@ class ApplyIPAdapterFaceID(io.ComfyNode):
             )
         if not does_nothing(layer_schedule, weight, second_weight):
             settings = (mask, weight, weight_type, start_at, end_at, unfold_batch, schedule)
-            model = apply_region(model, loaded, reference, lora_strength, *settings)
+            model = apply_region(model, loaded, reference, lora_strength, *settings, over_time)
         return io.NodeOutput(model, crops)
 
 

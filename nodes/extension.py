@@ -10,22 +10,30 @@ import nodes as comfyui_nodes
 from . import (
     apply,
     apply_faces,
+    attention_maps,
     auto,
+    color_map,
     fit_image,
     insightface,
+    latent_masks,
     load,
+    mask_from_color,
+    mask_shapes,
     masks,
+    model_regions,
     openclip,
     preview,
     reference_files,
     references,
+    regions,
 )
 
 FILES = [
     *(auto, load, insightface, openclip),
     *(apply, apply_faces),
+    *(regions, model_regions),
     *(references, reference_files, fit_image),
-    *(masks, preview),
+    *(masks, mask_shapes, mask_from_color, color_map, preview, attention_maps, latent_masks),
 ]
 
 

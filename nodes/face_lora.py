@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from typing import Any
 
 import comfy.lora
@@ -81,6 +82,26 @@ def _add(model: Any, lora: dict[str, Tensor], strength: float, file: str) -> Any
         return model
     model = model.clone()
     model.add_patches(missing, strength)
+    model.set_attachments(OURS, (*model.attachments.get(OURS, ()), *missing.values()))
+    return model
+
+
+OURS = "ipadapter_regions_lora"  # the LoRA patches of a model that these functions have added
+
+
+def remove_face_lora(model: Any) -> Any:
+    """A clone of the model without what these functions have added; the model where they have not."""
+    ours = {id(patch) for patch in model.attachments.get(OURS, ())}
+    if not ours:
+        return model
+    model = model.clone()
+    kept = {
+        key: [entry for entry in entries if id(entry[1]) not in ours]
+        for key, entries in model.patches.items()
+    }
+    model.patches = {key: entries for key, entries in kept.items() if entries}
+    model.patches_uuid = uuid.uuid4()
+    del model.attachments[OURS]
     return model
 
 

@@ -6,7 +6,7 @@ graph may hold is ever written to.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -82,11 +82,12 @@ class AttentionPatch:
 
         inputs: CallInputs | None = extra_options.get(KEY)
         grid = extra_options["activations_shape"][2:]
-        if inputs is None or not inputs.fit(q, grid):
+        if inputs is None or not inputs.fit(self.slot, q, grid):
             return out
         for lane, rows in inputs.rows.get(self.slot, ()):
             mask = inputs.mask(lane, grid[0], grid[1])
-            out = add_references(out, q, rows, mask, heads, attention)
+            gauge = inputs.gauge(lane, rows, grid, heads)
+            out = add_references(out, q, rows, mask, heads, attention, gauge)
         return out
 
     def __copy__(self) -> AttentionPatch:
@@ -113,23 +114,87 @@ def add_region(model: Any, loaded: LoadedAdapter, region: Region) -> Any:
     if not weights:
         return model
     tokens = image_tokens(loaded, region, model)
-    model = model.clone()
     patches = dict(model.attachments.get(KEY, NO_PATCHES))
+    region = replace(region, number=len(regions_in(patches)))
+    model = model.clone()
     dtype = model.model.get_dtype_inference()
     for layer, entry in project_region(loaded, region, tokens, layers, weights, dtype):
         found = replacement_at(model, layer)
         if isinstance(found, AttentionPatch):
-            patch = replace(found, regions=(*found.regions, entry))
+            # What acts is in the mapping: there its regions may have been cropped since.
+            regions = patches[found.slot].regions if found.slot in patches else ()
+            patch = replace(found, regions=(*regions, entry))
         else:
             depth = sum(slot.layer == layer for slot in patches)
             patch = AttentionPatch(Slot(layer, depth), (entry,), found)
         patches[patch.slot] = patch
         model.set_model_attn2_replace(patch, *layer)
-    model.set_attachments(KEY, MappingProxyType(patches))
-    for kind, wrapper in wrappers(model.attachments[KEY]).items():
-        model.remove_wrappers_with_key(kind, KEY)
-        model.add_wrapper_with_key(kind, KEY, wrapper)
+    _attach(model, patches)
     return model
+
+
+def _attach(model: Any, patches: Patches) -> None:
+    """Make these the patches of a model, which is nobody else's yet."""
+    model.attachments.pop(KEY, None)
+    if patches:
+        model.set_attachments(KEY, MappingProxyType(dict(patches)))
+    for kind, wrapper in wrappers(model.attachments.get(KEY, NO_PATCHES)).items():
+        model.remove_wrappers_with_key(kind, KEY)
+        if regions_in(patches):
+            model.add_wrapper_with_key(kind, KEY, wrapper)
+
+
+def regions_in(patches: Patches) -> list[Region]:
+    """Every region, in the order in which they were added."""
+    regions = {kv.region for patch in patches.values() for kv in patch.regions}
+    return sorted(regions, key=lambda region: region.number)
+
+
+def regions_of(model: Any) -> list[Region]:
+    """Every region of a model, in the order in which they were added."""
+    return regions_in(model.attachments.get(KEY, NO_PATCHES))
+
+
+def change_regions(model: Any, change: Callable[[Region], Region]) -> Any:
+    """A clone of the model in which each region is another; keys and values stay."""
+    patches: Patches = model.attachments.get(KEY, NO_PATCHES)
+    changed = {region: change(region) for region in regions_in(patches)}
+
+    def carry(patch: AttentionPatch) -> AttentionPatch:
+        return replace(
+            patch, regions=tuple(kv._replace(region=changed[kv.region]) for kv in patch.regions)
+        )
+
+    model = model.clone()
+    _attach(model, {slot: carry(patch) for slot, patch in patches.items()})
+    return model
+
+
+def remove_regions(model: Any) -> Any:
+    """A clone of the model without references: what was at its layers before is there again.
+
+    A patch of ours over which another pack has laid its own cannot be taken out. It stays, with
+    no regions.
+    """
+    patches: Patches = model.attachments.get(KEY, NO_PATCHES)
+    model = model.clone()
+    hidden = dict(patches)
+    for slot in sorted(patches, key=lambda slot: -slot.depth):
+        found = replacement_at(model, slot.layer)
+        if isinstance(found, AttentionPatch) and found.slot == slot:
+            _restore(model, slot.layer, found.inner)
+            del hidden[slot]
+    _attach(model, {slot: replace(patch, regions=()) for slot, patch in hidden.items()})
+    return model
+
+
+def _restore(model: Any, layer: Layer, inner: Any) -> None:
+    if inner is not None:
+        model.set_model_attn2_replace(inner, *layer)
+        return
+    options = model.model_options["transformer_options"]
+    kept = {key: p for key, p in options["patches_replace"]["attn2"].items() if key != layer}
+    options["patches_replace"] = {**options["patches_replace"], "attn2": kept}
 
 
 class LayerShape(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -46,12 +46,6 @@ def per_latent_lane(lane: Lane, call: Call) -> bool:
     )
 
 
-def per_frame(region: Region) -> bool:
-    """Whether the latents of a batch see something of their own."""
-    pictures = region.unfold_batch and len(region.reference.positive) > 1
-    return pictures or (region.mask is not None and len(region.mask) > 1)
-
-
 def lay_out(group: Sequence[RegionKV], call: Call) -> Rows:
     """Keys and values of a group for a call: references side by side, a row per share."""
     split = per_latent_lane(tuple(kv.region for kv in group), call)
@@ -76,9 +70,11 @@ def lay_out(group: Sequence[RegionKV], call: Call) -> Rows:
     return Rows(k.to(call.device, call.dtype), v.to(call.device, call.dtype), len(group))
 
 
-def frames(window: Any, latents: int) -> tuple[int, ...] | None:
-    """The frames that the latents of a context window are; None outside of one."""
-    if window is None or getattr(window, "dim", 0) != 0:
-        return None
-    index = window.get_tensor(torch.arange(window.total_frames), dim=0).tolist()
-    return tuple(index) if len(index) == latents else None
+def frames(options: Mapping[str, Any], latents: int) -> tuple[int, ...] | None:
+    """The frames that the latents of a call are, where a long clip is sampled in windows, by
+    ComfyUI or by AnimateDiff-Evolved (``ad_params``); None outside of one."""
+    index = (options.get("ad_params") or {}).get("sub_idxs")
+    window = options.get("context_window")
+    if window is not None and getattr(window, "dim", 0) == 0:
+        index = window.get_tensor(torch.arange(window.total_frames), dim=0).tolist()
+    return tuple(index) if index is not None and len(index) == latents else None

@@ -15,22 +15,30 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from ..ipadapter.attention import Rows
+from ..ipadapter.attention import Gauge, Rows
 from ..ipadapter.reference import Region
 from ..masks.layout import same_shape
-from .lane_masks import LaneMasks
+from .lane_masks import LaneMasks, Moments
 from .notices import say
 from .roles import chunks_of_call, resolve
-from .rows import Call, Lane, frames, group_by_tokens, lay_out, per_frame, per_latent_lane
+from .rows import Call, Lane, frames, group_by_tokens, lay_out, per_latent_lane
+from .timetable import Timetable
 
 if TYPE_CHECKING:
     from .patching import Patches, RegionKV, Slot
+    from .recording import Meter, Recording
 
 KEY = "ipadapter_regions"
 RUN_KEY = "ipadapter_regions_run"
 CHUNKS_KEY = "ipadapter_regions_chunks"
+RECORDING_KEY = "ipadapter_regions_recording"
 
 SlotRows: TypeAlias = "dict[Slot, list[tuple[int, Rows]]]"  # by lane
+
+
+def record_in(guider: Any, recording: Recording) -> None:
+    """Have the run that a guider is about to start recorded."""
+    guider.model_options["transformer_options"][RECORDING_KEY] = recording  # this run's own copy
 
 
 def wrappers(patches: Patches) -> dict[str, Callable[..., Any]]:
@@ -69,6 +77,10 @@ def wrappers(patches: Patches) -> dict[str, Callable[..., Any]]:
         run: Run | None = options.get(RUN_KEY)
         inputs = run and run.inputs(x, t, options, executor.class_obj.get_dtype_inference())
         if inputs:
+            inputs.over_time = "num_video_frames" in kwargs
+            recording: Recording | None = options.get(RECORDING_KEY)
+            if recording is not None:
+                inputs.meter = recording.meter(inputs.call, frames(options, inputs.call.latents))
             options = {**options, KEY: inputs}
             # torch.compile guards on the names of a UNet's arguments, not on these options.
             kwargs[f"{KEY}_{inputs.structure}"] = True
@@ -84,17 +96,19 @@ def wrappers(patches: Patches) -> dict[str, Callable[..., Any]]:
 class CallInputs:
     """What the layers of one UNet call read: tensors, and how to find them."""
 
-    def __init__(self, run: Run, call: Call, is_open: tuple[bool, ...]):
+    def __init__(self, run: Run, call: Call, moments: Moments):
         self.rows, rows = run.rows(call)
         self.call = call
-        self._run = run
-        self._gates = run.masks.gates(call, is_open)
-        self._masks = run.masks.ready(call, is_open)
+        self._run, self._now = run, run.masks.now(call, moments)
+        self._masks = run.masks.ready(call, moments)
+        self.over_time = False  # whether the model's layers also attend over time
+        self.meter: Meter | None = None  # where attention is recorded
+        self._fitted: set[Slot] = set()
         masks = [None if m is None else len(m) for m in self._masks[call.grid]]
         # A name for everything about the call that is not the contents of a tensor.
         self.structure = hashlib.blake2s(f"{rows} {masks}".encode(), digest_size=8).hexdigest()
 
-    def fit(self, q: Tensor, grid: Sequence[int]) -> bool:
+    def fit(self, slot: Slot, q: Tensor, grid: Sequence[int]) -> bool:
         """Whether a layer's queries are this call's: one per cell of its grid and latent."""
         if len(grid) != 2 or q.shape[1] != grid[0] * grid[1]:
             return False  # a video model's attention over time comes by here too
@@ -102,16 +116,27 @@ class CallInputs:
             if not torch.compiler.is_compiling():
                 self._run.say_once(OTHER_BATCH)
             return False
+        if self.over_time:
+            # With as many frames as cells, attention over time looks the same, but comes second.
+            first = slot not in self._fitted
+            self._fitted.add(slot)
+            return first
         return True
 
     def mask(self, lane: int, height: int, width: int) -> Tensor | None:
         """The mask of a lane on a layer's grid, [rows, 1, queries, references, 1]."""
         masks = self._masks.get((height, width))
         if masks is None:  # a grid that only the layer knows: deep shrink and its like
-            masks = self._run.masks.at((height, width), self.call, self._gates)
+            masks = self._run.masks.at((height, width), self.call, self._now)
             if not torch.compiler.is_compiling():
                 self._masks[height, width] = masks
         return masks[lane]
+
+    def gauge(self, lane: int, rows: Rows, grid: Sequence[int], heads: int) -> Gauge | None:
+        """What measures the references of a lane in a layer, where attention is recorded."""
+        if self.meter is None or torch.compiler.is_compiling():
+            return None
+        return self.meter.gauge(self._run.lanes[lane], rows, (grid[0], grid[1]), heads)
 
     def __deepcopy__(self, memo: object) -> CallInputs:
         return self
@@ -121,6 +146,14 @@ OTHER_BATCH = (
     "another node changes the batch inside the model (attention couple, say): references are "
     "left out where it does"
 )
+
+
+def counts(region: Region) -> dict[str, int]:
+    """How many of each thing there are of which each latent gets its own."""
+    pictures = len(region.reference.positive) if region.unfold_batch else 1
+    masks = max(1 if mask is None else len(mask) for mask in region.masks)
+    weights = len(region.over_time.frame_weights)
+    return {"pictures": pictures, "masks": masks, "frame_weights": weights}
 
 
 class Run:
@@ -136,21 +169,16 @@ class Run:
             ]
             for slot, patch in patches.items()
         }
-        self._lanes = list(lanes)
+        self.lanes = list(lanes)
         self._regions = list(dict.fromkeys(region for lane in lanes for region in lane))
-        self._ranges = {r: self._sigmas(r) for r in self._regions if r.has_range}
-        self.masks = LaneMasks(self._lanes, list(self._ranges))
+        timed = [region for region in self._regions if region.timed]
+        self._timetable = Timetable(timed, guider.model_patcher) if timed else None
+        self.masks = LaneMasks(self.lanes, timed)
         self._rows: dict[Any, tuple[SlotRows, str]] = {}
         self._said: set[str] = set()
 
     def __deepcopy__(self, memo: object) -> Run:
         return self
-
-    def _sigmas(self, region: Region) -> tuple[float, float]:
-        sampling = self.guider.model_patcher.get_model_object("model_sampling")
-        ends = (region.start_at, region.end_at)
-        start, end = (float(sampling.percent_to_sigma(at)) for at in ends)
-        return start, end
 
     def say_once(self, text: str) -> None:
         if text not in self._said:
@@ -161,14 +189,17 @@ class Run:
         """Say what only now is known not to fit: mask shapes and numbers of pictures."""
         latents, (height, width) = noise.shape[0], noise.shape[-2:]
         scale = self.guider.model_patcher.model.latent_format.spacial_downscale_ratio
+        picture = f"{width * scale} x {height * scale}"
         for region in self._regions:
-            if region.mask is not None and not same_shape(region.mask.shape[-2:], (height, width)):
-                mask = f"{region.mask.shape[-1]} x {region.mask.shape[-2]}"
-                picture = f"{width * scale} x {height * scale}"
-                self.say_once(f"attn_mask is {mask}, the picture {picture}: the mask is stretched")
-            images = len(region.reference.positive)
-            if region.unfold_batch and images > latents:
-                self.say_once(f"{images} pictures for {latents} latents: the last are not used")
+            for mask in region.masks:
+                if mask is not None and not same_shape(mask.shape[-2:], (height, width)):
+                    size = f"{mask.shape[-1]} x {mask.shape[-2]}"
+                    self.say_once(
+                        f"attn_mask is {size}, the picture {picture}: the mask is stretched"
+                    )
+            for name, count in counts(region).items():
+                if count > latents:
+                    self.say_once(f"{count} {name} for {latents} latents: the last are not used")
 
     def inputs(
         self, x: Tensor, t: Tensor, options: Mapping[str, Any], dtype: torch.dtype
@@ -184,19 +215,17 @@ class Run:
         if rest or not latents:
             self.say_once(OTHER_BATCH)
             return None
-        window = frames(options.get("context_window"), latents)
-        if not any(per_frame(region) for region in self._regions):
-            window = None  # all frames are alike
+        alike = not any(region.per_frame for region in self._regions)
+        window = None if alike else frames(options, latents)
         call = Call(chunks, latents, canvas, grid, window, x.device, dtype)
-        is_open: tuple[bool, ...] = ()
-        if self._ranges:
-            sigma = float(t.flatten()[0])  # the one read of a tensor per call
-            is_open = tuple(end <= sigma <= start for start, end in self._ranges.values())
-        return CallInputs(self, call, is_open)
+        moments: Moments = ()
+        if self._timetable:
+            moments = self._timetable.moments(float(t.flatten()[0]))  # the call's one read
+        return CallInputs(self, call, moments)
 
     def rows(self, call: Call) -> tuple[SlotRows, str]:
         """Keys and values of every slot, laid out for a call, and their structure."""
-        split = any(per_latent_lane(lane, call) for lane in self._lanes)
+        split = any(per_latent_lane(lane, call) for lane in self.lanes)
         roles = tuple(chunk.positive for chunk in call.chunks)
         own = (call.latents, call.window) if split else None
         key = (roles, own, call.device, call.dtype)

@@ -11,7 +11,7 @@ import json
 import sys
 from pathlib import Path
 
-from authoring import faces, layers, regions
+from authoring import faces, layers, passes, regions, together
 from authoring.graph import Graph
 
 FOLDER = Path(__file__).resolve().parent
@@ -31,6 +31,11 @@ GRAPHS = [
     regions.two_references,
     regions.three_references_color_map,
     regions.masks_and_regional_prompts,
+    together.regions_from_color_map,
+    together.regions_with_own_prompts,
+    together.background_region,
+    passes.masks_per_frame,
+    passes.masked_pass_and_cropped_detail,
     layers.weight_types,
     layers.style_and_composition,
     faces.faceid,

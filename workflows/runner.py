@@ -22,7 +22,7 @@ PICTURE_NODES = {"LoadImage", "LoadImageMask"}
 def main(arguments: Sequence[str]) -> int:
     options = parser().parse_args(arguments)
     if options.list or not options.name:
-        print("\n".join(f"{name:28} {about(name)}" for name in bundled()))
+        print("\n".join(f"{name:30} {about(name)}" for name in bundled()))
         return 0
     try:
         graph = load(options.name)

@@ -26,8 +26,8 @@ def get(url):
         return response.read()
 
 
-def test_there_are_nine():
-    assert len(NAMES) == 9
+def test_there_are_fourteen():
+    assert len(NAMES) == 14
     assert sorted(path.stem for path in (FOLDER / "api").iterdir()) == NAMES
 
 

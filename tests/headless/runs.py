@@ -10,7 +10,7 @@ from ipadapter_pack.workflows import tiny_faces
 from ipadapter_pack.workflows.client import Client, Graph, title
 from ipadapter_pack.workflows.runner import load, upload
 from ipadapter_pack.workflows.showcase import as_png
-from PIL import Image
+from PIL import Image, ImageSequence
 
 # The tiny models in the place of those that the bundled workflows ask for.
 MODELS = {
@@ -23,16 +23,19 @@ MODELS = {
 }
 SMALL = {"width": 128, "height": 128, "steps": 2}
 SIZED = ("EmptyLatentImage", "KSampler")
+CROP = {"crop_x": 32, "crop_y": 32, "crop_size": 64}  # of the small picture, by title
 
 
 def small(name: str) -> Graph:
     """A bundled workflow with the tiny models, few pixels and few steps."""
     graph = load(name)
-    for node in graph.values():
+    for key, node in graph.items():
         inputs = node["inputs"]
         inputs |= {k: MODELS[v] for k, v in inputs.items() if isinstance(v, str) and v in MODELS}
         if node["class_type"] in SIZED:
             inputs |= {k: v for k, v in SMALL.items() if k in inputs}
+        if title(graph, key) in CROP:
+            inputs["value"] = CROP[title(graph, key)]
     return graph
 
 
@@ -45,10 +48,28 @@ def set_inputs(graph: Graph, wanted: str, **inputs: Any) -> Graph:
     return changed
 
 
+def key_of(graph: Graph, name: str) -> str | None:
+    return next((key for key in graph if title(graph, key) == name), None)
+
+
+def pictures(client: Client, graph: Graph) -> dict[str, np.ndarray]:
+    """What a run leaves, by the titles of the nodes: [H, W, 3], of a clip [frames, H, W, 3]."""
+    saved = client.run(graph, progress=False)
+    assert len(saved) == len({picture.node for picture in saved})
+    return {picture.node: decoded(picture.data) for picture in saved}
+
+
+def decoded(data: bytes) -> np.ndarray:
+    image = Image.open(io.BytesIO(data))
+    frames = [
+        np.asarray(frame.convert("RGB"), np.float32) for frame in ImageSequence.Iterator(image)
+    ]
+    return (np.stack(frames) if len(frames) > 1 else frames[0]) / 255
+
+
 def result(client: Client, graph: Graph) -> np.ndarray:
-    """The picture that a run leaves under the title "output"."""
-    (picture,) = [p for p in client.run(graph, progress=False) if p.node == "output"]
-    return np.asarray(Image.open(io.BytesIO(picture.data)), np.float32) / 255
+    """The picture, or the clip, that a run leaves under the title "output"."""
+    return pictures(client, graph)["output"]
 
 
 def uploaded(client: Client, image: Image.Image) -> str:

@@ -20,7 +20,7 @@ def adapter(layout: str = "SD1.5", kind: str = "base", seed: int = 0) -> LoadedA
     )
 
 
-def apply(model: Any, loaded: Any, image: Tensor | int = 0, /, **inputs: Any) -> Any:
+def apply(model: Any, loaded: Any, image: Tensor | int | None = 0, /, **inputs: Any) -> Any:
     """The Apply node, called as ComfyUI calls it."""
     picture = tiny.picture(image) if isinstance(image, int) else image
     inputs = {"clip_vision": ENCODER, "image": picture, **inputs}

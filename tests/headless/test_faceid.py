@@ -15,6 +15,7 @@ from ipadapter_pack.nodes import face_models
 from ipadapter_pack.nodes.apply_faces import ApplyIPAdapterFaceID, EncodeFaceID
 from ipadapter_pack.nodes.face_lora import apply_face_lora, apply_lora_file, attention_names
 from ipadapter_pack.nodes.load import LoadedAdapter, Pipeline, accept_adapter
+from ipadapter_pack.nodes.model_regions import RemoveReferences
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless import oracle
 from ipadapter_pack.tests.headless.support import ENCODER, apply, left_half
@@ -141,6 +142,22 @@ def test_the_same_lora_is_not_applied_twice(recogniser, caplog):
     other = apply_face(recogniser, face_adapter(seed=1, name="other.bin"), BEN, once)[0]
     assert all(len(patches) == 2 for patches in other.patches.values())
     assert all(len(patches) == 1 for patches in once.patches.values())
+
+
+def test_removing_references_takes_their_lora_along_and_nobody_elses(recogniser, tmp_path):
+    model, loaded = tiny.shared_model(), face_adapter()
+    path = str(tmp_path / "another.safetensors")
+    save_file(kohya(model, face_adapter(seed=3).lora), path)
+    own = comfy.sd.load_lora_for_models(model, None, comfy.utils.load_torch_file(path), 0.6, 0)[0]
+    applied = apply_face(recogniser, loaded, model=own)[0]
+    plain = RemoveReferences.execute(applied)[0]
+    assert torch.equal(tiny.sample(plain), tiny.sample(own))
+    assert not torch.equal(tiny.sample(applied), tiny.sample(own))
+    assert plain.patches_uuid != applied.patches_uuid
+    again = apply_face(recogniser, loaded, model=plain)[0]
+    assert torch.equal(tiny.sample(again), tiny.sample(applied))
+    bare = RemoveReferences.execute(apply_face(recogniser, loaded)[0])[0]
+    assert not bare.patches
 
 
 def distance(picture, other):

@@ -15,7 +15,8 @@ PUBLIC = {
     "IPAdapterApply": (
         "Apply IPAdapter",
         "ipadapter clip_vision image model weight noise weight_type start_at end_at unfold_batch "
-        "attn_mask image_negative reference layer_schedule second_weight layer_weights",
+        "attn_mask image_negative reference layer_schedule second_weight layer_weights "
+        "frame_weights step_weights step_masks",
     ),
     "IPAdapterAutoLoader": ("IPAdapter Auto Loader", "model preset lora_strength provider"),
     "IPAdapterInsightFaceLoader": ("Load InsightFace", "provider model_name"),
@@ -24,7 +25,8 @@ PUBLIC = {
         "Apply IPAdapter FaceID",
         "ipadapter clip_vision insightface image model weight noise weight_type start_at end_at "
         "faceid_v2 weight_v2 unfold_batch attn_mask face_select face_index lora_strength "
-        "plus_version layer_schedule second_weight layer_weights",
+        "plus_version layer_schedule second_weight layer_weights frame_weights step_weights "
+        "step_masks",
     ),
     "IPAdapterEncodeFaceID": (
         "Encode FaceID",
@@ -40,11 +42,46 @@ PUBLIC = {
     "IPAdapterSaveReference": ("Save Reference", "reference filename_prefix"),
     "IPAdapterLoadReference": ("Load Reference", "ipadapter reference_file"),
     "IPAdapterFitImage": ("Fit Image", "image mode crop_position size"),
-    "IPAdapterSolidMask": ("Solid Mask (IPAdapter)", "value width height"),
-    "IPAdapterFeatherMask": ("Feather Mask (IPAdapter)", "mask left top right bottom"),
+    "IPAdapterRegion": (
+        "IPAdapter Region",
+        "image reference attn_mask weight weight_type layer_schedule second_weight layer_weights "
+        "start_at end_at unfold_batch frame_weights step_weights step_masks positive negative",
+    ),
+    "IPAdapterApplyRegions": (
+        "Apply IPAdapter Regions",
+        "model ipadapter clip_vision region background overlap positive negative",
+    ),
+    "IPAdapterCropRegions": (
+        "Crop Regions",
+        "model x y width height picture_width picture_height",
+    ),
+    "IPAdapterRemove": ("Remove IPAdapter", "model"),
+    "IPAdapterSolidMask": (
+        "Solid Mask (IPAdapter)",
+        "value width height box_left box_top box_width box_height image latent",
+    ),
+    "IPAdapterFeatherMask": (
+        "Feather Mask (IPAdapter)",
+        "mask left top right bottom shape_feather direction curve",
+    ),
+    "IPAdapterAdjustMask": ("Adjust Mask (IPAdapter)", "mask threshold grow invert"),
+    "IPAdapterFitMask": (
+        "Fit Mask (IPAdapter)",
+        "mask mode image latent width height outside",
+    ),
+    "IPAdapterMasksFromColorMap": (
+        "Masks From Color Map (IPAdapter)",
+        "image colors count mode softness",
+    ),
+    "IPAdapterRecordAttention": ("Record Attention", "model"),
+    "IPAdapterAttentionMaps": ("Attention Maps", "record latent scale frames"),
+    "IPAdapterMaskToLatentSpace": (
+        "Mask To Latent Space (IPAdapter)",
+        "mask latent vae spatial temporal",
+    ),
     "IPAdapterMaskComposite": ("Mask Composite (IPAdapter)", "destination source x y operation"),
     "IPAdapterMaskFromColor": ("Mask From Color (IPAdapter)", "image color tolerance"),
-    "IPAdapterPreviewMask": ("Preview Mask (IPAdapter)", "mask"),
+    "IPAdapterPreviewMask": ("Preview Mask (IPAdapter)", "mask image latent view"),
 }
 
 
@@ -99,6 +136,7 @@ def test_defaults_and_ranges_of_apply(schemas):
     assert inputs["unfold_batch"].default is False
     optional = {name for name, i in inputs.items() if i.optional}
     new = {"reference", "layer_schedule", "second_weight", "layer_weights"}
+    new |= {"frame_weights", "step_weights", "step_masks"}
     assert optional == {"clip_vision", "image", "attn_mask", "image_negative", *new}
 
 

@@ -41,7 +41,16 @@ def graph(loaded, **inputs):
     return apply(model, loaded, 2, attn_mask=1 - left_half())
 
 
-@pytest.mark.parametrize("inputs", [{}, {"start_at": 0.3, "end_at": 0.7}], ids=["open", "range"])
+TURNS = torch.cat([left_half(), 1 - left_half()])
+OVER_TIME = {
+    "open": {},
+    "range": {"start_at": 0.3, "end_at": 0.7},
+    "curve": {"step_weights": "1, 0"},
+    "turns": {"step_masks": TURNS, "frame_weights": "0.5"},
+}
+
+
+@pytest.mark.parametrize("inputs", OVER_TIME.values(), ids=OVER_TIME)
 def test_constant_masks_and_rows_once_per_run(loaded, work, inputs):
     tiny.sample(graph(loaded, **inputs), steps=6)
     assert work["masks"]
@@ -65,9 +74,9 @@ def test_constant_with_grids_that_only_layers_know(loaded, work, monkeypatch):
     stacked = Counter()
     lane_mask = lane_masks.LaneMasks._lane_mask
 
-    def counting(self, lane, grid, call):
+    def counting(self, lane, grid, *rest):
         stacked[grid] += 1
-        return lane_mask(self, lane, grid, call)
+        return lane_mask(self, lane, grid, *rest)
 
     monkeypatch.setattr(lane_masks.LaneMasks, "_lane_mask", counting)
     tiny.sample(deep_shrink(graph(loaded)), size=(22, 26), steps=6)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_extras.nodes_torch_compile import skip_torch_compile_dict
+from ipadapter_pack.nodes.model_regions import CropRegions, RemoveReferences
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.support import Layers, adapter, apply, left_half
 from ipadapter_pack.tests.kernels import SYNCS, per_step
@@ -30,6 +31,12 @@ def test_nosync_in_layers(loaded):
 def test_nosync_one_read_per_call_with_a_range(loaded):
     model = apply(tiny.shared_model(), loaded, 1, attn_mask=left_half(), end_at=0.5)
     assert extra_syncs(apply(model, loaded, 2, start_at=0.3)) == 1
+
+
+def test_nosync_one_read_per_call_with_curves(loaded):
+    parts = torch.cat([left_half(), 1 - left_half()])
+    model = apply(tiny.shared_model(), loaded, 1, step_weights="1, 0.2", step_masks=parts)
+    assert extra_syncs(apply(model, loaded, 2, frame_weights="1, 0.5")) == 1
 
 
 @pytest.fixture(scope="module")
@@ -84,5 +91,11 @@ def test_nosync_right_under_torch_compile(loaded, compiled):
     same(lambda m: apply(apply(m, loaded, 1, attn_mask=left_half()), loaded, 2))
     same(lambda m: apply(apply(m, loaded, 1), other, 2, weight_type="linear"))
     same(lambda m: apply(apply(m, loaded, 1, start_at=0.4), loaded, 2, end_at=0.4))
+    parts = torch.cat([left_half(), 1 - left_half()])
+    same(lambda m: apply(m, loaded, 1, step_weights="1, 0.2"))
+    same(lambda m: apply(m, loaded, 1, step_weights="0.2, 1", step_masks=parts))
+    halves = {"x": 0, "y": 0, "width": 64, "height": 32}
+    same(lambda m: CropRegions.execute(apply(m, loaded, 1, attn_mask=left_half()), **halves)[0])
+    same(lambda m: RemoveReferences.execute(apply(m, loaded, 1))[0])
     same(lambda m: m)
     same(lambda m: apply(m, other, 1))

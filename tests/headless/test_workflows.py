@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from ipadapter_pack.tests.headless.runs import (
+    key_of,
     left_half,
     person,
     result,
@@ -17,7 +18,7 @@ from ipadapter_pack.workflows.runner import bundled
 from ipadapter_pack.workflows.server import PACK, running
 from PIL import Image
 
-APPLY = ("IPAdapterApply", "IPAdapterApplyFaceID")
+APPLY = ("IPAdapterApply", "IPAdapterApplyFaceID", "IPAdapterRegion")
 COLORS = ("red", "navy", "yellow", "green")
 PARTS = {
     "portrait_several_photos": "1234",
@@ -52,10 +53,6 @@ def paint_mask(client, graph):
     ):
         return set_inputs(graph, "mask", image=uploaded(client, left_half()))
     return graph
-
-
-def key_of(graph, name):
-    return next((key for key in graph if title(graph, key) == name), None)
 
 
 @pytest.mark.parametrize("name", bundled())

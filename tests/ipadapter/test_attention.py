@@ -1,11 +1,12 @@
 """Attention over image tokens, against a loop in float64 over every query."""
 
+import itertools
 import math
 
 import pytest
 import torch
 import torch.nn.functional as F
-from ipadapter_pack.ipadapter.attention import Rows, add_references
+from ipadapter_pack.ipadapter.attention import Gauge, Rows, add_references, value_norms
 
 HEADS, DIM = 2, 4
 
@@ -84,3 +85,39 @@ def test_black_adds_nothing_and_inputs_stay():
     add_references(text, q, Rows(k, v, 1), None, HEADS, attention)
     assert torch.equal(text, before[0])
     assert torch.equal(q, before[1])
+
+
+@pytest.mark.parametrize("batch", [2, 6])
+@pytest.mark.parametrize("tokens", [3, 200])
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_gauge_measures_attention_times_the_norm_of_the_values(batch, tokens, masked):
+    """Of each reference by itself, and as much where a mask turns its sign."""
+    torch.manual_seed(tokens)
+    rows, queries, count = 2, 5, 1 if tokens == 200 else 3
+    text, q = torch.randn(2, batch, queries, HEADS * DIM)
+    per_row = batch // rows * queries
+    k, v = torch.randn(2, count, rows, tokens, HEADS * DIM)
+    mask = torch.randn(rows, 1, per_row, count, 1) if masked else None
+    if count == 1:
+        laid_out = Rows(k[0], v[0], 1)
+    else:
+        ks, vs = zip(*map(fused, k, v), strict=True)
+        laid_out = Rows(torch.cat(ks, -1), torch.cat(vs, -2), count)
+    found = []
+    gauge = Gauge(value_norms(laid_out, HEADS), found.append)
+    out = add_references(text, q, laid_out, mask, HEADS, attention, gauge)
+    assert torch.equal(out, add_references(text, q, laid_out, mask, HEADS, attention))
+
+    expected = torch.zeros(rows, per_row, count, dtype=torch.float64)
+    q = q.double().reshape(rows, per_row, HEADS, DIM)
+    k, v = (x.double().view(count, rows, tokens, HEADS, DIM) for x in (k, v))
+    for row, query, n, head in itertools.product(*map(range, (*expected.shape, HEADS))):
+        scores = (k[n, row, :, head] @ q[row, query, head] / math.sqrt(DIM)).exp()
+        factor = 1 if mask is None else float(mask[row, 0, query, n, 0])
+        for token in range(tokens):
+            length = math.sqrt((v[n, row, token, head] ** 2).sum())
+            seen = float(scores[token] / scores.sum()) * length
+            expected[row, query, n] += abs(factor) * seen
+    assert len(found) == 1
+    assert found[0].dtype == torch.float32
+    torch.testing.assert_close(found[0].double(), expected, rtol=1e-5, atol=1e-5)

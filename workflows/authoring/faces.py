@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from .graph import Graph, Group, Node
+from .graph import Graph, Group
 from .kinds import FACEID_PLUS_V2, PLUS, PORTRAIT
+from .node import Node
 from .parts import (
     BLUE,
     ORANGE,
@@ -39,7 +40,7 @@ def with_insightface(graph: Graph, loaders: Loaders) -> Loaders:
 def add_face(graph: Graph, loaders: Loaders, name: str = "", **inputs: Node) -> tuple[Node, Node]:
     """The Apply node, and a view of the faces that it found."""
     model = add_apply(graph, loaders, name, "IPAdapterApplyFaceID", **inputs)
-    return model, graph.add("PreviewImage", "faces as found", images=model["IMAGE"])
+    return model, graph.add("PreviewImage", "faces as found", images=model["faces"])
 
 
 def faceid() -> Graph:

@@ -38,12 +38,11 @@ def model(name: str) -> dict[str, str]:
 
 class Kind(NamedTuple):
     title: str
-    sockets: dict[str, str]  # input sockets in order: name -> type
+    sockets: dict[str, str]  # input sockets in order: name -> type; a * is a growing row's number
     widgets: dict[str, Any]  # in order: name -> value unless the graph says otherwise
-    outputs: list[str]  # types
-    size: tuple[int, int]
+    outputs: dict[str, str]  # in order: name -> type
+    size: tuple[int, int]  # with one socket in a growing row
     unsent: dict[str, Any] = {}  # noqa: RUF012  after which widget the frontend keeps one of its own
-    output_names: dict[str, str] = {}  # noqa: RUF012  of outputs that are not called as their type
 
 
 SAMPLING = {
@@ -61,7 +60,17 @@ STRENGTH = {
     "end_at": 1.0,
 }
 LAYERS = {"layer_schedule": "linear", "second_weight": 1.0, "layer_weights": ""}
-APPLY = {**STRENGTH, "unfold_batch": False, **LAYERS}
+OVER_TIME = {"frame_weights": "", "step_weights": ""}
+APPLY = {**STRENGTH, "unfold_batch": False, **LAYERS, **OVER_TIME}
+REGION = {
+    "weight": 0.75,
+    "weight_type": "original",
+    "start_at": 0.0,
+    "end_at": 1.0,
+    "unfold_batch": False,
+    **LAYERS,
+    **OVER_TIME,
+}
 APPLY_FACE = {
     **STRENGTH,
     "faceid_v2": False,
@@ -72,6 +81,34 @@ APPLY_FACE = {
     "lora_strength": 1.0,
     "plus_version": "by file name",
     **LAYERS,
+    **OVER_TIME,
+}
+BOX = {"box_left": 0.0, "box_top": 0.0, "box_width": 1.0, "box_height": 1.0}
+FADES = {"left": 0, "top": 0, "right": 0, "bottom": 0}
+EDGE = {"shape_feather": 0, "direction": "inward", "curve": "linear"}
+COLORS = {"colors": "", "count": 0, "mode": "nearest", "softness": 128}
+RECTANGLE = {"x": 224, "y": 64, "width": 320, "height": 320}
+WINDOWS = {
+    "context_length": 16,
+    "context_overlap": 4,
+    "context_schedule": "standard_static",
+    "context_stride": 1,
+    "closed_loop": False,
+    "fuse_method": "pyramid",
+    "dim": 0,
+    "freenoise": False,
+    # from here on unknown to ComfyUI 0.16, which passes over them
+    "cond_retain_index_list": "",
+    "split_conds_to_windows": False,
+    "latent_retain_index_list": "",
+    "causal_window_fix": False,
+}
+ANIMATION = {
+    "filename_prefix": "ipadapter_regions",
+    "fps": 8.0,
+    "lossless": True,
+    "quality": 80,
+    "method": "default",
 }
 STITCH = {
     "direction": "right",
@@ -80,32 +117,55 @@ STITCH = {
     "spacing_color": "white",
 }
 
+
+def typed(*types: str) -> dict[str, str]:
+    """Outputs that are called as their types, as core's mostly are."""
+    return {kind: kind for kind in types}
+
+
+MASKS = {"masks": "MASK", "colors": "STRING"} | {f"mask_{n}": "MASK" for n in range(1, 11)}
+
 # fmt: off
 KINDS = {
-    "CheckpointLoaderSimple": Kind("Load Checkpoint", {}, {"ckpt_name": SD15}, ["MODEL", "CLIP", "VAE"], (360, 105)),
-    "IPAdapterModelLoader": Kind("Load IPAdapter Model", {}, {"ipadapter_file": BASE}, ["IPADAPTER"], (360, 90)),
-    "CLIPVisionLoader": Kind("Load CLIP Vision", {}, {"clip_name": VIT_H}, ["CLIP_VISION"], (360, 65)),
-    "LoadImage": Kind("Load Image", {}, {"image": "example.png"}, ["IMAGE", "MASK"], (280, 330), {"image": "image"}),
-    "IPAdapterInsightFaceLoader": Kind("Load InsightFace", {}, {"provider": "CPU", "model_name": "buffalo_l"}, ["INSIGHTFACE"], (360, 115)),
-    "IPAdapterApply": Kind("Apply IPAdapter", {"ipadapter": "IPADAPTER", "model": "MODEL", "clip_vision": "CLIP_VISION", "image": "IMAGE", "attn_mask": "MASK", "image_negative": "IMAGE", "reference": "IPADAPTER_REFERENCE"}, APPLY, ["MODEL"], (280, 440)),
-    "IPAdapterApplyFaceID": Kind("Apply IPAdapter FaceID", {"ipadapter": "IPADAPTER", "image": "IMAGE", "model": "MODEL", "clip_vision": "CLIP_VISION", "insightface": "INSIGHTFACE", "attn_mask": "MASK"}, APPLY_FACE, ["MODEL", "IMAGE"], (280, 590), output_names={"IMAGE": "faces"}),
-    "SolidMask": Kind("Solid Mask", {}, {"value": 1.0, "width": 512, "height": 512}, ["MASK"], (260, 145)),
-    "IPAdapterSolidMask": Kind("Solid Mask (IPAdapter)", {}, {"value": 1.0, "width": 512, "height": 512}, ["MASK"], (260, 145)),
-    "IPAdapterFeatherMask": Kind("Feather Mask (IPAdapter)", {"mask": "MASK"}, {"left": 0, "top": 0, "right": 0, "bottom": 0}, ["MASK"], (260, 175)),
-    "IPAdapterMaskComposite": Kind("Mask Composite (IPAdapter)", {"destination": "MASK", "source": "MASK"}, {"x": 0, "y": 0, "operation": "add"}, ["MASK"], (260, 165)),
-    "IPAdapterMaskFromColor": Kind("Mask From Color (IPAdapter)", {"image": "IMAGE"}, {"color": "#FF0000", "tolerance": 16}, ["MASK"], (260, 125)),
-    "IPAdapterPreviewMask": Kind("Preview Mask (IPAdapter)", {"mask": "MASK"}, {}, ["MASK"], (260, 250)),
-    "InvertMask": Kind("Invert Mask", {"mask": "MASK"}, {}, ["MASK"], (260, 35)),
-    "CLIPTextEncode": Kind("CLIP Text Encode (Prompt)", {"clip": "CLIP"}, {"text": ""}, ["CONDITIONING"], (300, 110)),
-    "ConditioningSetMask": Kind("Conditioning (Set Mask)", {"conditioning": "CONDITIONING", "mask": "MASK"}, {"strength": 1.0, "set_cond_area": "default"}, ["CONDITIONING"], (260, 115)),
-    "ConditioningCombine": Kind("Conditioning (Combine)", {"conditioning_1": "CONDITIONING", "conditioning_2": "CONDITIONING"}, {}, ["CONDITIONING"], (260, 55)),
-    "PrimitiveInt": Kind("Int", {}, {"value": 0}, ["INT"], (260, 90), {"value": "fixed"}),
-    "EmptyLatentImage": Kind("Empty Latent Image", {}, {"width": 512, "height": 512, "batch_size": 1}, ["LATENT"], (260, 120)),
-    "KSampler": Kind("KSampler", {"model": "MODEL", "positive": "CONDITIONING", "negative": "CONDITIONING", "latent_image": "LATENT"}, {"seed": 0, **SAMPLING}, ["LATENT"], (280, 270), {"seed": "fixed"}),
-    "VAEDecode": Kind("VAE Decode", {"samples": "LATENT", "vae": "VAE"}, {}, ["IMAGE"], (280, 55)),
-    "BatchImagesNode": Kind("Batch Images", {f"images.image{number}": "IMAGE" for number in range(5)}, {}, ["IMAGE"], (260, 130)),
-    "PreviewImage": Kind("Preview Image", {"images": "IMAGE"}, {}, [], (260, 280)),
-    "ImageStitch": Kind("Stitch Images", {"image1": "IMAGE", "image2": "IMAGE"}, STITCH, ["IMAGE"], (260, 160)),
-    "SaveImage": Kind("Save Image", {"images": "IMAGE"}, {"filename_prefix": "ipadapter_regions"}, [], (420, 380)),
+    "CheckpointLoaderSimple": Kind("Load Checkpoint", {}, {"ckpt_name": SD15}, typed("MODEL", "CLIP", "VAE"), (360, 105)),
+    "IPAdapterModelLoader": Kind("Load IPAdapter Model", {}, {"ipadapter_file": BASE}, {"ipadapter": "IPADAPTER"}, (360, 90)),
+    "CLIPVisionLoader": Kind("Load CLIP Vision", {}, {"clip_name": VIT_H}, typed("CLIP_VISION"), (360, 65)),
+    "LoadImage": Kind("Load Image", {}, {"image": "example.png"}, typed("IMAGE", "MASK"), (280, 330), {"image": "image"}),
+    "IPAdapterInsightFaceLoader": Kind("Load InsightFace", {}, {"provider": "CPU", "model_name": "buffalo_l"}, {"insightface": "INSIGHTFACE"}, (360, 115)),
+    "IPAdapterApply": Kind("Apply IPAdapter", {"ipadapter": "IPADAPTER", "model": "MODEL", "clip_vision": "CLIP_VISION", "image": "IMAGE", "attn_mask": "MASK", "image_negative": "IMAGE", "reference": "IPADAPTER_REFERENCE", "step_masks": "MASK"}, APPLY, {"model": "MODEL"}, (280, 490)),
+    "IPAdapterApplyFaceID": Kind("Apply IPAdapter FaceID", {"ipadapter": "IPADAPTER", "image": "IMAGE", "model": "MODEL", "clip_vision": "CLIP_VISION", "insightface": "INSIGHTFACE", "attn_mask": "MASK", "step_masks": "MASK"}, APPLY_FACE, {"model": "MODEL", "faces": "IMAGE"}, (280, 640)),
+    "SolidMask": Kind("Solid Mask", {}, {"value": 1.0, "width": 512, "height": 512}, typed("MASK"), (260, 145)),
+    "IPAdapterSolidMask": Kind("Solid Mask (IPAdapter)", {"image": "IMAGE", "latent": "LATENT"}, {"value": 1.0, "width": 512, "height": 512, **BOX}, {"mask": "MASK"}, (260, 280)),
+    "IPAdapterFeatherMask": Kind("Feather Mask (IPAdapter)", {"mask": "MASK"}, {**FADES, **EDGE}, {"mask": "MASK"}, (260, 260)),
+    "IPAdapterMaskComposite": Kind("Mask Composite (IPAdapter)", {"destination": "MASK", "source": "MASK"}, {"x": 0, "y": 0, "operation": "add"}, {"mask": "MASK"}, (260, 165)),
+    "IPAdapterMaskFromColor": Kind("Mask From Color (IPAdapter)", {"image": "IMAGE"}, {"color": "#FF0000", "tolerance": 16}, {"mask": "MASK"}, (260, 125)),
+    "IPAdapterPreviewMask": Kind("Preview Mask (IPAdapter)", {"mask": "MASK", "image": "IMAGE", "latent": "LATENT"}, {"view": "mask"}, {"mask": "MASK"}, (260, 310)),
+    "InvertMask": Kind("Invert Mask", {"mask": "MASK"}, {}, typed("MASK"), (260, 35)),
+    "CLIPTextEncode": Kind("CLIP Text Encode (Prompt)", {"clip": "CLIP"}, {"text": ""}, typed("CONDITIONING"), (300, 110)),
+    "ConditioningSetMask": Kind("Conditioning (Set Mask)", {"conditioning": "CONDITIONING", "mask": "MASK"}, {"strength": 1.0, "set_cond_area": "default"}, typed("CONDITIONING"), (260, 115)),
+    "ConditioningCombine": Kind("Conditioning (Combine)", {"conditioning_1": "CONDITIONING", "conditioning_2": "CONDITIONING"}, {}, typed("CONDITIONING"), (260, 55)),
+    "PrimitiveInt": Kind("Int", {}, {"value": 0}, typed("INT"), (260, 90), {"value": "fixed"}),
+    "EmptyLatentImage": Kind("Empty Latent Image", {}, {"width": 512, "height": 512, "batch_size": 1}, typed("LATENT"), (260, 120)),
+    "KSampler": Kind("KSampler", {"model": "MODEL", "positive": "CONDITIONING", "negative": "CONDITIONING", "latent_image": "LATENT"}, {"seed": 0, **SAMPLING}, typed("LATENT"), (280, 270), {"seed": "fixed"}),
+    "VAEDecode": Kind("VAE Decode", {"samples": "LATENT", "vae": "VAE"}, {}, typed("IMAGE"), (280, 55)),
+    "BatchImagesNode": Kind("Batch Images", {"images.image*": "IMAGE"}, {}, typed("IMAGE"), (260, 50)),
+    "PreviewImage": Kind("Preview Image", {"images": "IMAGE"}, {}, {}, (260, 280)),
+    "ImageStitch": Kind("Stitch Images", {"image1": "IMAGE", "image2": "IMAGE"}, STITCH, typed("IMAGE"), (260, 160)),
+    "SaveImage": Kind("Save Image", {"images": "IMAGE"}, {"filename_prefix": "ipadapter_regions"}, {}, (420, 380)),
+    "IPAdapterRegion": Kind("IPAdapter Region", {"image": "IMAGE", "reference": "IPADAPTER_REFERENCE", "attn_mask": "MASK", "step_masks": "MASK", "positive": "CONDITIONING", "negative": "CONDITIONING"}, REGION, {"region": "IPADAPTER_REGION"}, (280, 420)),
+    "IPAdapterApplyRegions": Kind("Apply IPAdapter Regions", {"model": "MODEL", "ipadapter": "IPADAPTER", "region.region_*": "IPADAPTER_REGION", "clip_vision": "CLIP_VISION", "background": "IPADAPTER_REGION", "positive": "CONDITIONING", "negative": "CONDITIONING"}, {"overlap": "add"}, {"model": "MODEL", "positive": "CONDITIONING", "negative": "CONDITIONING"}, (280, 210)),
+    "IPAdapterMasksFromColorMap": Kind("Masks From Color Map (IPAdapter)", {"image": "IMAGE"}, COLORS, MASKS, (400, 920)),
+    "IPAdapterCropRegions": Kind("Crop Regions", {"model": "MODEL"}, {**RECTANGLE, "picture_width": 0, "picture_height": 0}, {"model": "MODEL"}, (260, 230)),
+    "BatchMasksNode": Kind("Batch Masks", {"masks.mask*": "MASK"}, {}, typed("MASK"), (260, 50)),
+    "LatentBatchSeedBehavior": Kind("Latent Batch Seed Behavior", {"samples": "LATENT"}, {"seed_behavior": "fixed"}, typed("LATENT"), (260, 70)),
+    "ContextWindowsManual": Kind("Context Windows (Manual)", {"model": "MODEL"}, WINDOWS, typed("MODEL"), (300, 420)),
+    "SaveAnimatedWEBP": Kind("Save Animated WEBP", {"images": "IMAGE"}, ANIMATION, {}, (420, 480)),
+    "PrimitiveBoundingBox": Kind("Bounding Box", {}, RECTANGLE, typed("BOUNDING_BOX"), (260, 160)),
+    "ImageCropV2": Kind("Image Crop", {"image": "IMAGE"}, {"crop_region": RECTANGLE}, typed("IMAGE"), (280, 400)),
+    "GetImageSize": Kind("Get Image Size", {"image": "IMAGE"}, {}, {"width": "INT", "height": "INT", "batch_size": "INT"}, (260, 130)),
+    "ImageScaleBy": Kind("Upscale Image By", {"image": "IMAGE"}, {"upscale_method": "lanczos", "scale_by": 2.0}, typed("IMAGE"), (280, 100)),
+    "ImageScale": Kind("Upscale Image", {"image": "IMAGE"}, {"upscale_method": "lanczos", "width": 512, "height": 512, "crop": "disabled"}, typed("IMAGE"), (280, 160)),
+    "VAEEncode": Kind("VAE Encode", {"pixels": "IMAGE", "vae": "VAE"}, {}, typed("LATENT"), (280, 60)),
+    "ImageCompositeMasked": Kind("Image Composite Masked", {"destination": "IMAGE", "source": "IMAGE", "mask": "MASK"}, {"x": 0, "y": 0, "resize_source": False}, typed("IMAGE"), (280, 170)),
 }
 # fmt: on

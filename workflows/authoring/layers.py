@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from .graph import Graph, Group, Node
+from .graph import Graph, Group
 from .kinds import PLUS
+from .node import Node
 from .parts import (
     BLUE,
     DOWNLOADS,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from .graph import Graph, Group, Node
+from .graph import Graph, Group
 from .kinds import KINDS, VIT_H
+from .node import Node, Output
 
 GREY = "#8a8f98"
 BLUE = "#3f789e"
@@ -13,6 +15,7 @@ ORANGE = "#b06634"
 PURPLE = "#8a63a8"
 GREEN = "#5a8f5a"
 PINK = "#a1527a"
+YELLOW = "#a39a3f"
 
 NEGATIVE = "blurry, low quality, deformed, text, watermark"
 STORE_ENCODER = f"The image encoder arrives as *model.safetensors*; store it in *models/clip_vision* as *{VIT_H}*."
@@ -44,6 +47,42 @@ def add_apply(
     sources = zip(("ipadapter", "clip_vision", "insightface"), loaders[1:], strict=True)
     inputs |= {s: node for s, node in sources if node and s in KINDS[kind].sockets}
     return graph.add(kind, title, **inputs)
+
+
+def add_region(graph: Graph, name: str, **inputs: Any) -> tuple[Node, Node]:
+    """A reference, and the region that it acts in."""
+    image = graph.add("LoadImage", f"reference_{name}")
+    title = f"{KINDS['IPAdapterRegion'].title} ({name})"
+    return image, graph.add("IPAdapterRegion", title, image=image, **inputs)
+
+
+def add_two_regions(
+    graph: Graph, left: dict[str, Any], right: dict[str, Any]
+) -> tuple[list[Node], list[Group]]:
+    """The regions at the left and at the right of a picture, from the inputs of each."""
+    regions, groups = [], []
+    for side, inputs, color in [("left", left, ORANGE), ("right", right, PURPLE)]:
+        image, region = add_region(graph, side, **inputs)
+        regions.append(region)
+        groups.append(Group(f"Reference for the {side}", color, [[image], [region]]))
+    return regions, groups
+
+
+def add_subject_and_rest(graph: Graph, mask: Node) -> tuple[Node, Node, list[Group]]:
+    """A region in the mask, one for the background, and their groups."""
+    image, subject = add_region(graph, "subject", attn_mask=mask)
+    behind, rest = add_region(graph, "background")
+    groups = [
+        Group("Reference for the subject", ORANGE, [[image], [subject]]),
+        Group("Reference for the rest", GREEN, [[behind], [rest]]),
+    ]
+    return subject, rest, groups
+
+
+def add_apply_regions(graph: Graph, loaders: Loaders, regions: list[Node], **inputs: Any) -> Node:
+    rows = {f"region.region_{number}": region for number, region in enumerate(regions, 1)}
+    inputs |= {"model": loaders.checkpoint, **rows}
+    return add_apply(graph, loaders, kind="IPAdapterApplyRegions", **inputs)
 
 
 class Left(NamedTuple):
@@ -113,9 +152,10 @@ class Start(NamedTuple):
     latent: Node
 
 
-def add_start(graph: Graph, width: int) -> Start:
+def add_start(graph: Graph, width: int, latents: int = 1) -> Start:
     seed = graph.add("PrimitiveInt", "seed", value=1)
-    return Start(seed, graph.add("EmptyLatentImage", width=width, height=512))
+    latent = graph.add("EmptyLatentImage", width=width, height=512, batch_size=latents)
+    return Start(seed, latent)
 
 
 def prompt_group(prompts: list[Node], start: Start) -> Group:
@@ -126,9 +166,10 @@ def add_sampling(
     graph: Graph,
     loaders: Loaders,
     model: Node,
-    prompts: list[Node],
+    prompts: Sequence[Node | Output],
     start: Start,
     name: str = "",
+    **settings: Any,
 ) -> list[Node]:
     """A sampler and the decoder after it; prompts: positive and negative."""
     ending = f" ({name})" if name else ""
@@ -141,13 +182,14 @@ def add_sampling(
         negative=negative,
         latent_image=start.latent,
         seed=start.seed,
+        **settings,
     )
     vae = loaders.checkpoint["VAE"]
     return [sampler, graph.add("VAEDecode", f"VAE Decode{ending}", samples=sampler, vae=vae)]
 
 
 def add_picture(
-    graph: Graph, loaders: Loaders, model: Node, prompts: list[Node], start: Start
+    graph: Graph, loaders: Loaders, model: Node, prompts: Sequence[Node | Output], start: Start
 ) -> Group:
     sampled = add_sampling(graph, loaders, model, prompts, start)
     output = graph.add("SaveImage", "output", images=sampled[-1])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .graph import Graph, Group, Node
+from .graph import Graph, Group
+from .node import Node
 from .parts import (
     BLUE,
     DOWNLOADS,

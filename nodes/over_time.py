@@ -1,0 +1,29 @@
+"""What the nodes say about frames and steps, read."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..ipadapter.reference import OverTime
+from ..masks.layout import times
+from ..weight_types.steps import read_curve, read_numbers
+from .checks import check_mask
+from .notices import say
+
+
+def read_over_time(frame_weights: str, step_weights: str, step_masks: Tensor | None) -> OverTime:
+    """The step masks are [1, H, W] each."""
+    masks = () if step_masks is None else check_mask(step_masks, "step_masks").split(1)
+    if masks and not any(mask.any() for mask in masks):
+        say("step_masks are all black: this reference does nothing")
+    return OverTime(
+        read_numbers(frame_weights, "frame_weights"),
+        read_curve(step_weights, "step_weights"),
+        masks,
+    )
+
+
+def within(mask: Tensor | None, over_time: OverTime) -> OverTime:
+    """The same, its step masks within a region's mask."""
+    step_masks = tuple(times(mask, part) for part in over_time.step_masks)
+    return OverTime(over_time.frame_weights, over_time.step_weights, step_masks)

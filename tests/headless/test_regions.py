@@ -1,0 +1,239 @@
+"""Regions: one node is the chain of Apply nodes, to the bit; texts are core's."""
+
+import pytest
+import torch
+from comfy_execution.graph_utils import ExecutionBlocker
+from ipadapter_pack.ipadapter.errors import IPAdapterError
+from ipadapter_pack.masks.overlap import RULES
+from ipadapter_pack.nodes.references import EncodeReference
+from ipadapter_pack.nodes.regions import ApplyIPAdapterRegions, IPAdapterRegion
+from ipadapter_pack.tests import tiny
+from ipadapter_pack.tests.headless.mask_inputs import BAD_IMAGES, BAD_MASKS, refuses
+from ipadapter_pack.tests.headless.support import ENCODER, adapter, apply, left_half
+from ipadapter_pack.tests.kernels import per_step
+
+import nodes as core
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    return adapter()
+
+
+@pytest.fixture(scope="module")
+def plus():
+    return adapter(kind="plus")
+
+
+def region(image=None, **inputs):
+    if isinstance(image, int):
+        image = tiny.picture(image)
+    return IPAdapterRegion.execute(image=image, **inputs)[0]
+
+
+def apply_regions(model, loaded, regions, **inputs):
+    """(model, positive, negative)"""
+    named = {f"region_{i + 1}": given for i, given in enumerate(regions)}
+    inputs = {"clip_vision": ENCODER, **inputs}
+    return ApplyIPAdapterRegions.execute(model=model, ipadapter=loaded, region=named, **inputs).args
+
+
+def box(left, right, size=64):
+    mask = torch.zeros(1, size, size)
+    mask[..., left:right] = 1
+    return mask
+
+
+SETTINGS = [
+    {"attn_mask": box(0, 24), "weight": 0.7},
+    {"attn_mask": box(20, 50), "weight_type": "linear", "start_at": 0.2},
+    {"attn_mask": box(40, 64, 64), "weight_type": "channel penalty", "end_at": 0.6},
+    {"weight": 0.3, "layer_schedule": "style and composition", "second_weight": 0.2},
+    {"attn_mask": torch.rand(2, 16, 16), "step_weights": "1, 0.2", "frame_weights": "1, 0.5"},
+    {
+        "layer_weights": "3: 1, output: 0.5",
+        "step_masks": torch.stack([box(0, 9)[0], box(9, 64)[0]]),
+    },
+    {"attn_mask": box(5, 60), "weight": -0.4},
+]
+
+
+@pytest.mark.parametrize("kind", ["base", "plus"])
+@pytest.mark.parametrize("count", [1, 3, 7])
+def test_regions_are_the_chain_to_the_bit(kind, count):
+    loaded = adapter(kind=kind)
+    chain = tiny.shared_model()
+    for i, settings in enumerate(SETTINGS[:count]):
+        chain = apply(chain, loaded, i, **settings)
+    regions = [region(i, **settings) for i, settings in enumerate(SETTINGS[:count])]
+    model, *_ = apply_regions(tiny.shared_model(), loaded, regions)
+    seen = tiny.sample(model, batch=2, size=(9, 11))
+    assert torch.equal(seen, tiny.sample(chain, batch=2, size=(9, 11)))
+    assert not torch.equal(seen, tiny.sample(tiny.shared_model(), batch=2, size=(9, 11)))
+
+
+def test_regions_of_references_and_pictures_per_latent(loaded):
+    reference = EncodeReference.execute(loaded, tiny.picture(1), ENCODER)[0]
+    pictures = torch.cat([tiny.picture(2), tiny.picture(3)])
+    regions = [
+        region(reference=reference, attn_mask=left_half()),
+        region(pictures, unfold_batch=True),
+    ]
+    chain = apply(tiny.shared_model(), loaded, None, reference=reference, attn_mask=left_half())
+    chain = apply(chain, loaded, pictures, unfold_batch=True)
+    model, *_ = apply_regions(tiny.shared_model(), loaded, regions)
+    assert torch.equal(tiny.sample(model, batch=2), tiny.sample(chain, batch=2))
+
+
+@pytest.mark.parametrize("count", [1, 3, 10])
+@pytest.mark.parametrize("kind", ["base", "plus"])
+def test_cheap_regions_share_one_pass(kind, count):
+    loaded = adapter(kind=kind)
+    regions = [region(i, attn_mask=box(6 * i, 6 * i + 9)) for i in range(count)]
+    model, *_ = apply_regions(
+        tiny.shared_model(), loaded, regions, overlap="normalise", background=region(11)
+    )
+    with_regions = per_step(lambda steps: tiny.sample(model, steps=steps)).total()
+    plain = per_step(lambda steps: tiny.sample(tiny.shared_model(), steps=steps)).total()
+    assert (with_regions - plain) / 16 <= 8
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_overlap_is_what_the_rule_makes_of_the_masks(loaded, rule):
+    first, second = box(0, 40), 0.8 * box(24, 64)
+    regions = [region(0, attn_mask=first), region(1, attn_mask=second)]
+    rest = region(2, attn_mask=torch.cat([torch.ones(1, 32, 64), torch.zeros(1, 32, 64)], 1))
+    model, *_ = apply_regions(tiny.shared_model(), loaded, regions, overlap=rule, background=rest)
+    masks = {
+        "add": (first, second),
+        "normalise": (
+            first / (first + second).clamp(min=1),
+            second / (first + second).clamp(min=1),
+        ),
+        "priority": (first, torch.minimum(second, 1 - first)),
+    }[rule]
+    left = (1 - first - second).clamp(min=0)
+    left[:, 32:] = 0
+    chain = tiny.shared_model()
+    for i, mask in enumerate([*masks, left]):
+        chain = apply(chain, loaded, i, attn_mask=mask)
+    assert torch.equal(tiny.sample(model), tiny.sample(chain))
+
+
+def test_a_region_switched_off_still_holds_its_place(loaded):
+    regions = [region(0, attn_mask=box(0, 40), weight=0), region(1, attn_mask=box(20, 64))]
+    model, *_ = apply_regions(tiny.shared_model(), loaded, regions, overlap="priority")
+    alone = apply(tiny.shared_model(), loaded, 1, attn_mask=box(40, 64))
+    assert torch.equal(tiny.sample(model), tiny.sample(alone))
+
+
+# Texts
+
+
+def test_texts_of_regions_are_cores_conditioning_masks(loaded):
+    base, left, right = (tiny.conditioning(i) for i in (1, 3, 4))
+    regions = [
+        region(0, attn_mask=box(0, 32), positive=left),
+        region(1, attn_mask=box(32, 64), positive=right, negative=tiny.conditioning(5)),
+    ]
+    model, positive, negative = apply_regions(
+        tiny.shared_model(), loaded, regions, positive=base, negative=tiny.conditioning(2)
+    )
+
+    def masked(text, mask):
+        return core.ConditioningSetMask().append(text, mask, "default", 1.0)[0]
+
+    def combined(*texts):
+        joined = texts[0]
+        for text in texts[1:]:
+            joined = core.ConditioningCombine().combine(joined, text)[0]
+        return joined
+
+    mask = box(32, 64)
+    chain = apply(
+        apply(tiny.shared_model(), loaded, 0, attn_mask=box(0, 32)), loaded, 1, attn_mask=mask
+    )
+    expected = tiny.sample(
+        chain,
+        combined(base, masked(left, box(0, 32)), masked(right, mask)),
+        combined(tiny.conditioning(2), masked(tiny.conditioning(5), mask)),
+    )
+    assert torch.equal(tiny.sample(model, positive, negative), expected)
+    assert "mask" not in left[0][1]  # the region's own text stays as it was
+
+
+def test_text_gets_the_mask_that_the_rule_leaves(loaded):
+    regions = [
+        region(0, attn_mask=box(0, 40)),
+        region(1, attn_mask=box(20, 64), positive=tiny.conditioning(3)),
+    ]
+    _, positive, _ = apply_regions(
+        tiny.shared_model(), loaded, regions, overlap="priority", positive=tiny.conditioning(1)
+    )
+    assert torch.equal(positive[1][1]["mask"], box(40, 64))
+
+
+def test_region_with_a_text_alone(loaded):
+    regions = [region(positive=tiny.conditioning(3), attn_mask=left_half())]
+    model, positive, _ = apply_regions(
+        tiny.shared_model(), loaded, regions, positive=tiny.conditioning(1)
+    )
+    assert model is tiny.shared_model()
+    assert len(positive) == 2
+
+
+def test_texts_that_leave_a_part_without_any_are_told(loaded, caplog):
+    regions = [region(0, positive=tiny.conditioning(3), attn_mask=box(0, 16))]
+    apply_regions(tiny.shared_model(), loaded, regions)
+    assert "positive: 75.0% of the picture has no positive text at all" in caplog.text
+
+
+def test_output_of_a_text_that_nobody_gave_says_so_where_it_is_used(loaded):
+    _, positive, negative = apply_regions(tiny.shared_model(), loaded, [region(0)])
+    for blocked, name in ((positive, "positive"), (negative, "negative")):
+        assert isinstance(blocked, ExecutionBlocker)
+        assert f"its {name} is empty" in blocked.message
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(("mask", "problem"), BAD_MASKS)
+def test_bad_masks_are_refused_by_name(mask, problem):
+    refuses(IPAdapterRegion, "attn_mask", problem, image=tiny.picture(0), attn_mask=mask)
+    refuses(IPAdapterRegion, "step_masks", problem, image=tiny.picture(0), step_masks=mask)
+
+
+@pytest.mark.parametrize(("image", "problem"), BAD_IMAGES)
+def test_bad_images_are_refused_by_name(image, problem):
+    refuses(IPAdapterRegion, "image", problem, image=image)
+
+
+def test_one_of_image_and_reference(loaded):
+    reference = EncodeReference.execute(loaded, tiny.picture(1), ENCODER)[0]
+    with pytest.raises(IPAdapterError, match="image and reference: neither is connected"):
+        IPAdapterRegion.execute()
+    with pytest.raises(IPAdapterError, match="image and reference: both are connected"):
+        IPAdapterRegion.execute(image=tiny.picture(0), reference=reference)
+
+
+def test_errors_name_the_region(loaded, plus):
+    theirs = EncodeReference.execute(plus, tiny.picture(1), ENCODER)[0]
+    for wrong, problem in (
+        ([region(0), region(reference=theirs)], "region_2: reference: it was made with"),
+        ([region(0, weight_type="none")], "region_1: weight_type none: choose one of original"),
+        ([region(0), "x"], "region_2: a str is no region; connect IPAdapter Region"),
+        ([], "region: none is connected"),
+    ):
+        with pytest.raises(IPAdapterError) as caught:
+            apply_regions(tiny.shared_model(), loaded, wrong)
+        assert str(caught.value).startswith(problem)
+    with pytest.raises(IPAdapterError, match="overlap max: choose one of add, normalise, priority"):
+        apply_regions(tiny.shared_model(), loaded, [region(0)], overlap="max")
+
+
+def test_the_model_that_came_in_stays_as_it_is(loaded):
+    model = tiny.shared_model()
+    before = tiny.sample(model)
+    apply_regions(model, loaded, [region(0), region(1)], background=region(2))
+    assert torch.equal(tiny.sample(model), before)

@@ -1,0 +1,89 @@
+"""How a reference's weight varies over the steps of a run, and over the frames of a clip."""
+
+from __future__ import annotations
+
+import bisect
+import math
+import re
+from collections.abc import Sequence
+
+from ..ipadapter.errors import IPAdapterError
+
+Curve = tuple[tuple[float, float], ...]  # (fraction of the noise schedule, factor), rising
+
+
+def read_curve(text: str, name: str) -> Curve:
+    """``0: 1, 0.5: 0.2``, or ``1, 0.2, 0`` evenly from 0 to 1: factors as people write them.
+
+    Between two of them runs a straight line; before the first and after the last they stay.
+    Empty when the text is. IPAdapterError, naming the input, where a number cannot be read, a
+    fraction is not from 0 to 1 or does not come after the one before.
+    """
+    parts = _parts(text)
+    if not any(":" in part for part in parts):
+        factors = read_numbers(text, name)
+        last = max(len(factors) - 1, 1)
+        return tuple((i / last, factor) for i, factor in enumerate(factors))
+    curve = [tuple(_number(half, part, name) for half in part.split(":", 1)) for part in parts]
+    places = [knot[0] for knot in curve]
+    if not all(len(knot) == 2 for knot in curve):
+        raise IPAdapterError(
+            f"{name}: write either numbers alone or a place before each, such as 0: 1, 0.5: 0.2"
+        )
+    if places != sorted(set(places)) or places[0] < 0 or places[-1] > 1:
+        raise IPAdapterError(
+            f"{name}: the places {', '.join(f'{at:g}' for at in places)} have to rise, from 0 (the "
+            "first step) to 1 (the last)"
+        )
+    return tuple((at, factor) for at, factor in curve)
+
+
+def read_numbers(text: str, name: str) -> tuple[float, ...]:
+    """``1.0, 0.5``: numbers, one per item."""
+    return tuple(_number(part, part, name) for part in _parts(text))
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in re.split(r"[,\n;]", text) if part.strip()]
+
+
+def _number(text: str, part: str, name: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise IPAdapterError(
+            f"{name}: {part!r:.60} is not a number; write numbers with commas between, such as "
+            "1, 0.5, 0"
+        )
+    return number
+
+
+def at_fraction(curve: Curve, fraction: float) -> float:
+    """The curve's factor there; 1 where the curve is empty."""
+    if not curve:
+        return 1.0
+    after = bisect.bisect_right(curve, (fraction, math.inf))
+    if after in (0, len(curve)):
+        return curve[min(after, len(curve) - 1)][1]
+    (start, low), (end, high) = curve[after - 1 : after + 1]
+    return low + (high - low) * (fraction - start) / (end - start)
+
+
+def part_of(parts: int, fraction: float) -> int:
+    """Which of as many equal parts of the noise schedule it lies in."""
+    return min(int(fraction * parts + 1e-5), parts - 1)
+
+
+def fraction_of(sigma: float, sigmas: Sequence[float]) -> float:
+    """Where a noise level lies in a schedule: 0 at the first of ``sigmas``, which fall, 1 at the last.
+
+    To six digits: float32 noise levels are no better.
+    """
+    negated = [-other for other in sigmas]
+    after = bisect.bisect_left(negated, -sigma)
+    if after in (0, len(sigmas)):
+        return float(after > 0)
+    high, low = sigmas[after - 1], sigmas[after]
+    return round((after - 1 + (high - sigma) / (high - low)) / (len(sigmas) - 1), 6)
