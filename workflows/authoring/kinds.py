@@ -42,7 +42,7 @@ class Kind(NamedTuple):
     widgets: dict[str, Any]  # in order: name -> value unless the graph says otherwise
     outputs: dict[str, str]  # in order: name -> type
     size: tuple[int, int]  # with one socket in a growing row
-    unsent: dict[str, Any] = {}  # noqa: RUF012  after which widget the frontend keeps one of its own
+    unsent: dict[str, list[Any]] = {}  # noqa: RUF012  after which widget the frontend keeps more
 
 
 SAMPLING = {
@@ -130,7 +130,7 @@ KINDS = {
     "CheckpointLoaderSimple": Kind("Load Checkpoint", {}, {"ckpt_name": SD15}, typed("MODEL", "CLIP", "VAE"), (360, 105)),
     "IPAdapterModelLoader": Kind("Load IPAdapter Model", {}, {"ipadapter_file": BASE}, {"ipadapter": "IPADAPTER"}, (360, 90)),
     "CLIPVisionLoader": Kind("Load CLIP Vision", {}, {"clip_name": VIT_H}, typed("CLIP_VISION"), (360, 65)),
-    "LoadImage": Kind("Load Image", {}, {"image": "example.png"}, typed("IMAGE", "MASK"), (280, 330), {"image": "image"}),
+    "LoadImage": Kind("Load Image", {}, {"image": "example.png"}, typed("IMAGE", "MASK"), (280, 330), {"image": ["image"]}),
     "IPAdapterInsightFaceLoader": Kind("Load InsightFace", {}, {"provider": "CPU", "model_name": "buffalo_l"}, {"insightface": "INSIGHTFACE"}, (360, 115)),
     "IPAdapterApply": Kind("Apply IPAdapter", {"ipadapter": "IPADAPTER", "model": "MODEL", "clip_vision": "CLIP_VISION", "image": "IMAGE", "attn_mask": "MASK", "image_negative": "IMAGE", "reference": "IPADAPTER_REFERENCE", "step_masks": "MASK"}, APPLY, {"model": "MODEL"}, (280, 490)),
     "IPAdapterApplyFaceID": Kind("Apply IPAdapter FaceID", {"ipadapter": "IPADAPTER", "image": "IMAGE", "model": "MODEL", "clip_vision": "CLIP_VISION", "insightface": "INSIGHTFACE", "attn_mask": "MASK", "step_masks": "MASK"}, APPLY_FACE, {"model": "MODEL", "faces": "IMAGE"}, (280, 640)),
@@ -144,9 +144,9 @@ KINDS = {
     "CLIPTextEncode": Kind("CLIP Text Encode (Prompt)", {"clip": "CLIP"}, {"text": ""}, typed("CONDITIONING"), (300, 110)),
     "ConditioningSetMask": Kind("Conditioning (Set Mask)", {"conditioning": "CONDITIONING", "mask": "MASK"}, {"strength": 1.0, "set_cond_area": "default"}, typed("CONDITIONING"), (260, 115)),
     "ConditioningCombine": Kind("Conditioning (Combine)", {"conditioning_1": "CONDITIONING", "conditioning_2": "CONDITIONING"}, {}, typed("CONDITIONING"), (260, 55)),
-    "PrimitiveInt": Kind("Int", {}, {"value": 0}, typed("INT"), (260, 90), {"value": "fixed"}),
+    "PrimitiveInt": Kind("Int", {}, {"value": 0}, typed("INT"), (260, 90), {"value": ["fixed"]}),
     "EmptyLatentImage": Kind("Empty Latent Image", {}, {"width": 512, "height": 512, "batch_size": 1}, typed("LATENT"), (260, 120)),
-    "KSampler": Kind("KSampler", {"model": "MODEL", "positive": "CONDITIONING", "negative": "CONDITIONING", "latent_image": "LATENT"}, {"seed": 0, **SAMPLING}, typed("LATENT"), (280, 270), {"seed": "fixed"}),
+    "KSampler": Kind("KSampler", {"model": "MODEL", "positive": "CONDITIONING", "negative": "CONDITIONING", "latent_image": "LATENT"}, {"seed": 0, **SAMPLING}, typed("LATENT"), (280, 270), {"seed": ["fixed"]}),
     "VAEDecode": Kind("VAE Decode", {"samples": "LATENT", "vae": "VAE"}, {}, typed("IMAGE"), (280, 55)),
     "BatchImagesNode": Kind("Batch Images", {"images.image*": "IMAGE"}, {}, typed("IMAGE"), (260, 50)),
     "PreviewImage": Kind("Preview Image", {"images": "IMAGE"}, {}, {}, (260, 280)),
@@ -161,7 +161,7 @@ KINDS = {
     "ContextWindowsManual": Kind("Context Windows (Manual)", {"model": "MODEL"}, WINDOWS, typed("MODEL"), (300, 420)),
     "SaveAnimatedWEBP": Kind("Save Animated WEBP", {"images": "IMAGE"}, ANIMATION, {}, (420, 480)),
     "PrimitiveBoundingBox": Kind("Bounding Box", {}, RECTANGLE, typed("BOUNDING_BOX"), (260, 160)),
-    "ImageCropV2": Kind("Image Crop", {"image": "IMAGE"}, {"crop_region": RECTANGLE}, typed("IMAGE"), (280, 400)),
+    "ImageCropV2": Kind("Image Crop", {"image": "IMAGE"}, {"crop_region": RECTANGLE}, typed("IMAGE"), (280, 400), {"crop_region": [*RECTANGLE.values()]}),
     "GetImageSize": Kind("Get Image Size", {"image": "IMAGE"}, {}, {"width": "INT", "height": "INT", "batch_size": "INT"}, (260, 130)),
     "ImageScaleBy": Kind("Upscale Image By", {"image": "IMAGE"}, {"upscale_method": "lanczos", "scale_by": 2.0}, typed("IMAGE"), (280, 100)),
     "ImageScale": Kind("Upscale Image", {"image": "IMAGE"}, {"upscale_method": "lanczos", "width": 512, "height": 512, "crop": "disabled"}, typed("IMAGE"), (280, 160)),

@@ -104,8 +104,7 @@ class Node:
     def widgets_values(self):
         for name, value in self.kind.widgets.items():
             yield value if name in self.links else self.values[name]
-            if name in self.kind.unsent:
-                yield self.kind.unsent[name]
+            yield from self.kind.unsent.get(name, [])
 
     def properties(self) -> dict[str, Any]:
         pack = "ipadapter-regions" if self.type.startswith("IPAdapter") else "comfy-core"
