@@ -10,25 +10,29 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+ALL = slice(None)
 
-def to_grid(mask: Tensor, height: int, width: int) -> Tensor:
-    """[..., mask height, mask width] -> float32 [..., height, width], on the CPU."""
+
+def to_grid(
+    mask: Tensor, height: int, width: int, *, rows: slice = ALL, columns: slice = ALL
+) -> Tensor:
+    """[..., mask height, mask width] -> float32 [..., height, width], on the CPU; or only these
+    rows and columns of it."""
     mask = mask.to(device="cpu", dtype=torch.float32)
     masks = mask.reshape(-1, *mask.shape[-2:])
-    if not len(masks):
-        return mask.new_zeros(*mask.shape[:-2], height, width)
-    fitted = [_along(_along(each, height).T.contiguous(), width).T for each in masks]
-    return torch.stack(fitted).view(*mask.shape[:-2], height, width)
+    fitted = [_along(_along(each, height, rows).T.contiguous(), width, columns).T for each in masks]
+    return torch.stack(fitted).view(*mask.shape[:-2], *fitted[0].shape)
 
 
-def _along(pixels: Tensor, cells: int) -> Tensor:
-    """[pixels, n] -> [cells, n]. Weights are whole numbers with one sum, so that what is white
-    stays 1: in 1/cells of a pixel where pixels are covered, in 1/(2 * cells) between two."""
+def _along(pixels: Tensor, cells: int, part: slice) -> Tensor:
+    """[pixels, n] -> this part of [cells, n]. Weights are whole numbers with one sum, so that what
+    is white stays 1: in 1/cells of a pixel where pixels are covered, in 1/(2 * cells) between two.
+    """
     size = len(pixels)
     if size == cells:
-        return pixels
+        return pixels[part]
     if size < cells:  # linear interpolation between pixel centres
-        centre = (2 * torch.arange(cells) + 1) * size - cells
+        centre = (2 * torch.arange(cells)[part] + 1) * size - cells
         centre = centre.clamp(0, (size - 1) * 2 * cells)
         before = centre // (2 * cells)
         share = (centre - before * 2 * cells)[:, None]
@@ -41,7 +45,7 @@ def _along(pixels: Tensor, cells: int) -> Tensor:
     sums = pixels.new_zeros(cells, pixels.shape[1]).index_add_(0, cell, pixels * inside)
     if size % cells:
         sums.index_add_(0, (cell + 1).clamp(max=cells - 1), pixels * (cells - inside))
-    return sums / size
+    return (sums / size)[part]
 
 
 def pyramid(height: int, width: int) -> list[tuple[int, int]]:

@@ -40,13 +40,11 @@ def crop_to_grid(mask: Tensor, canvas: tuple[int, int], area: Area | None, grid:
 def crop(mask: Tensor, picture: tuple[int, int] | None, area: Area) -> Tensor:
     """[masks, height, width] -> [masks, *area's size]: a mask of a picture of that size (None: of
     the mask's own), within an area given in pixels. What lies outside of the picture is black."""
-    if picture is not None:
-        mask = to_grid(mask, *picture)
-    height, width = mask.shape[-2:]
+    height, width = picture or mask.shape[-2:]
     cropped = mask.new_zeros(len(mask), area.height, area.width)
     rows = slice(max(area.y, 0), max(min(area.y + area.height, height), 0))
     columns = slice(max(area.x, 0), max(min(area.x + area.width, width), 0))
-    part = mask[:, rows, columns]
+    part = to_grid(mask, height, width, rows=rows, columns=columns)
     y, x = rows.start - area.y, columns.start - area.x
     cropped[:, y : y + part.shape[1], x : x + part.shape[2]] = part
     return cropped

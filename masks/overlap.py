@@ -26,7 +26,7 @@ def normalise(masks: Sequence[Tensor | None], ranges: Sequence[Range]) -> list[T
     """Each divided by max(1, sum): together they never act more than one alone would."""
     own = same_size(masks)
     met = [_met(ranges, i, range(len(own))) for i in range(len(own))]
-    sums = {others: torch.stack([own[j] for j in others]).sum(0) for others in set(met)}
+    sums = {others: sum((own[j] for j in others), torch.zeros(())) for others in set(met)}
     return [mask / sums[others].clamp(min=1) for mask, others in zip(own, met, strict=True)]
 
 

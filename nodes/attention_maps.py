@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..ipadapter.errors import pick
 from ..masks.grid import to_grid
-from .patching import unet_of
+from .layers import unet_of
 from .recording import RECORD_KEY, Record
 
 RecordSocket = io.Custom("IPADAPTER_RECORD")

@@ -20,9 +20,10 @@ from .face_lora import apply_face_lora, apply_lora_file
 from .face_models import PROVIDERS
 from .inputs import IPAdapterSocket
 from .insightface import load_insightface
+from .layers import find_layers
 from .load import InUse, LoadedAdapter, NamedAdapter, Pipeline, full_path, load_adapter
 from .notices import say
-from .patching import encoder_hid_proj, find_layers
+from .patching import encoder_hid_proj
 
 
 class IPAdapterAutoLoader(io.ComfyNode):

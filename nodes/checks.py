@@ -26,9 +26,10 @@ def check_mask(mask: Tensor, name: str) -> Tensor:
             f"{name} has the shape {list(mask.shape)}: connect masks, [masks, height, width]"
         )
     mask = mask[None] if mask.ndim == 2 else mask
-    _check_pixels(mask, name, "mask")
     white = 255 if mask.dtype == torch.uint8 else 1
-    return (mask.float() / white).clamp(0, 1)
+    mask = mask.detach().float() / white
+    _check_pixels(mask, name, "mask")
+    return mask.clamp(0, 1)
 
 
 def _check_pixels(pixels: Tensor, name: str, kind: str) -> None:

@@ -10,6 +10,7 @@ import nodes as comfyui_nodes
 from . import (
     apply,
     apply_faces,
+    apply_regions,
     attention_maps,
     auto,
     color_map,
@@ -31,7 +32,7 @@ from . import (
 FILES = [
     *(auto, load, insightface, openclip),
     *(apply, apply_faces),
-    *(regions, model_regions),
+    *(regions, apply_regions, model_regions),
     *(references, reference_files, fit_image),
     *(masks, mask_shapes, mask_from_color, color_map, preview, attention_maps, latent_masks),
 ]

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from ..ipadapter.checkpoint import LORA
 from ..ipadapter.errors import IPAdapterError
+from .layers import spatial_transformers, unet_blocks, unet_of
 from .load import read_file
 from .notices import say
-from .patching import spatial_transformers, unet_blocks, unet_of
 
 WEIGHTS = {"q": "to_q", "k": "to_k", "v": "to_v", "out": "to_out.0"}
 
@@ -41,7 +41,10 @@ def apply_face_lora(model: Any, lora: dict[str, Tensor], strength: float, file: 
         f"{names[int(number)]}.{WEIGHTS[which]}.lora_{half}.weight": tensor
         for (number, which, half), tensor in parts
     }
-    return _add(model, renamed, strength, file)
+    added, patches = _add(model, renamed, strength, file)
+    if patches:
+        added.set_attachments(OURS, (*added.attachments.get(OURS, ()), *patches))
+    return added
 
 
 def apply_lora_file(model: Any, path: str, strength: float) -> Any:
@@ -52,7 +55,7 @@ def apply_lora_file(model: Any, path: str, strength: float) -> Any:
     file = os.path.basename(path)
     if not isinstance(content, dict) or not content:
         raise IPAdapterError(f"{file} is no LoRA: it holds a {type(content).__name__}")
-    return _add(model, content, strength, file)
+    return _add(model, content, strength, file)[0]
 
 
 def attention_names(model: Any) -> list[str]:
@@ -66,7 +69,8 @@ def attention_names(model: Any) -> list[str]:
     ]
 
 
-def _add(model: Any, lora: dict[str, Tensor], strength: float, file: str) -> Any:
+def _add(model: Any, lora: dict[str, Tensor], strength: float, file: str) -> tuple[Any, list[Any]]:
+    """A clone with the LoRA, and what has been added; the model and nothing where it has it."""
     targets = comfy.lora.model_lora_keys_unet(model.model, {})
     lora = comfy.lora_convert.convert_lora(lora)
     patches = comfy.lora.load_lora(lora, targets, log_missing=False)
@@ -79,18 +83,17 @@ def _add(model: Any, lora: dict[str, Tensor], strength: float, file: str) -> Any
     missing = {key: patch for key, patch in patches.items() if not _carries(model, key, patch)}
     if not missing:
         say(f"the model already carries the LoRA of {file}: it is not applied a second time")
-        return model
+        return model, []
     model = model.clone()
     model.add_patches(missing, strength)
-    model.set_attachments(OURS, (*model.attachments.get(OURS, ()), *missing.values()))
-    return model
+    return model, list(missing.values())
 
 
-OURS = "ipadapter_regions_lora"  # the LoRA patches of a model that these functions have added
+OURS = "ipadapter_regions_lora"  # those patches of a model that came with an adapter
 
 
 def remove_face_lora(model: Any) -> Any:
-    """A clone of the model without what these functions have added; the model where they have not."""
+    """A clone of the model without the LoRAs that came with adapters; the model where none did."""
     ours = {id(patch) for patch in model.attachments.get(OURS, ())}
     if not ours:
         return model

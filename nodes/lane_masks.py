@@ -15,6 +15,7 @@ from .rows import Call, Lane, per_latent_lane
 from .timetable import Moment
 
 LEVELS = 4  # of a UNet: their masks are made before the layers run
+KEPT = 32  # kinds of call whose masks stay: a long clip has another for each of its windows
 
 Grid = tuple[int, int]
 Moments = tuple[Moment, ...]
@@ -49,7 +50,13 @@ class LaneMasks:
             now, grids = self.now(call, moments), pyramid(*call.grid)[:LEVELS]
             ready = {grid: self.at(grid, call, now) for grid in grids}
             self._ready[call] = moments, ready
+            if len(self._ready) > KEPT:
+                self._forget(next(iter(self._ready)))
         return ready
+
+    def _forget(self, call: Call) -> None:
+        del self._ready[call]
+        self._ungated = {key: masks for key, masks in self._ungated.items() if key[0] != call}
 
     def at(self, grid: Grid, call: Call, now: Now) -> PerLane:
         """[rows or 1, 1, queries, references, 1] per lane; queries may span several latents."""
@@ -120,6 +127,8 @@ class LaneMasks:
         key = (id(mask), grid, call.canvas, area)
         reduced = self._reduced.get(key)
         if reduced is None:
+            if area is not None:  # the canvas is the same for every area and grid
+                mask = self._reduce(mask, call.canvas, call, None).unflatten(1, call.canvas)
             reduced = crop_to_grid(mask, call.canvas, area, grid).flatten(1)
             if not torch.compiler.is_compiling():
                 self._reduced[key] = reduced

@@ -9,6 +9,7 @@ from comfy.nested_tensor import NestedTensor
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..ipadapter.errors import pick
 from ..masks.layout import per_latent, same_shape
 from ..masks.video import (
     SPATIAL,
@@ -94,6 +95,8 @@ class MaskToLatentSpace(io.ComfyNode):
         spatial: str = "max",
         temporal: str = "max",
     ) -> io.NodeOutput:
+        pick(SPATIAL, spatial, "spatial")
+        pick(TEMPORAL, temporal, "temporal")
         mask = check_mask(mask, "mask")
         place = read(latent, vae)
         fitted, groups = fit(mask, place)

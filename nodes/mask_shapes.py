@@ -163,6 +163,8 @@ def wanted_size(
         return image.shape[2], image.shape[1]
     if latent is None:
         return width, height
+    if latent.get("samples") is None:
+        raise IPAdapterError("latent has no samples: connect one that a sampler would take")
     cells = list(latent["samples"].shape)  # of nested ones, the picture's
     if latent.get("type") == "audio" or len(cells) < 4 or min(cells[-2:]) == 0:
         raise IPAdapterError(

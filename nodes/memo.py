@@ -19,7 +19,7 @@ class FeatureMemo:
     Lives with the adapter's value, so that sweeping a weight, a mask or a prompt encodes nothing.
     """
 
-    size = 16
+    size = 64  # more than the regions of one node
 
     def __init__(self) -> None:
         self._pictures: OrderedDict[Any, Any] = OrderedDict()

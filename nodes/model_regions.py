@@ -27,10 +27,10 @@ class CropRegions(io.ComfyNode):
                 io.Model.Input("model", tooltip="A model with references in it."),
                 place("x", "Where the rectangle's left side lies, in pixels of the picture."),
                 place("y", "Where the rectangle's top lies, in pixels of the picture."),
-                size("width", 512, 1, "Width of the rectangle in pixels of the picture."),
-                size("height", 512, 1, "Height of the rectangle in pixels of the picture."),
-                size("picture_width", 0, 0, PICTURE.format("width")),
-                size("picture_height", 0, 0, PICTURE.format("height")),
+                side("width", 512, 1, "Width of the rectangle in pixels of the picture."),
+                side("height", 512, 1, "Height of the rectangle in pixels of the picture."),
+                side("picture_width", 0, 0, PICTURE.format("width")),
+                side("picture_height", 0, 0, PICTURE.format("height")),
             ],
             outputs=[
                 io.Model.Output(
@@ -86,7 +86,7 @@ def place(name: str, tooltip: str) -> Any:
     return io.Int.Input(name, default=0, min=-LARGEST, max=LARGEST, step=1, tooltip=tooltip)
 
 
-def size(name: str, default: int, least: int, tooltip: str) -> Any:
+def side(name: str, default: int, least: int, tooltip: str) -> Any:
     return io.Int.Input(
         name, default=default, min=least, max=LARGEST, step=1, tooltip=tooltip, optional=not least
     )
@@ -99,8 +99,8 @@ class RemoveReferences(io.ComfyNode):
             node_id="IPAdapterRemove",
             display_name="Remove IPAdapter",
             category="IPAdapter Regions",
-            description="Takes all references out of a model again, with the LoRA that a FaceID "
-            "node brought. For a pass that must not see them.",
+            description="Takes all references out of a model again, with the LoRA inside a "
+            "FaceID adapter. For a pass that must not see them.",
             search_aliases=["reset", "clear ipadapter", "bypass", "without references"],
             inputs=[io.Model.Input("model", tooltip="A model with references in it.")],
             outputs=[

@@ -8,7 +8,7 @@ from typing import Any
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..ipadapter.errors import pick
+from ..ipadapter.errors import IPAdapterError, pick
 from ..masks.layout import per_latent, same_shape
 from ..masks.views import attention_levels, gray, overlay, statistics
 from .checks import check_image, check_mask
@@ -91,7 +91,10 @@ class PreviewMask(io.ComfyNode):
 def latent_grid(masks: Tensor, image: Tensor | None, latent: dict[str, Any] | None) -> Grid:
     """(rows, columns) of the latent that the mask is meant for."""
     if latent is not None:
-        return tuple(latent["samples"].shape[-2:])
+        samples = latent.get("samples")
+        if samples is None or samples.ndim < 4 or not samples.numel():
+            raise IPAdapterError("latent has no cells: connect one of a picture or a video")
+        return tuple(samples.shape[-2:])
     height, width = (masks if image is None else image).shape[1:3]
     return max(height // CELL, 1), max(width // CELL, 1)
 

@@ -77,4 +77,4 @@ def frames(options: Mapping[str, Any], latents: int) -> tuple[int, ...] | None:
     window = options.get("context_window")
     if window is not None and getattr(window, "dim", 0) == 0:
         index = window.get_tensor(torch.arange(window.total_frames), dim=0).tolist()
-    return tuple(index) if index is not None and len(index) == latents else None
+    return tuple(map(int, index)) if index is not None and len(index) == latents else None

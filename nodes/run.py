@@ -33,6 +33,8 @@ RUN_KEY = "ipadapter_regions_run"
 CHUNKS_KEY = "ipadapter_regions_chunks"
 RECORDING_KEY = "ipadapter_regions_recording"
 
+KEPT = 8  # layouts of keys and values: a long clip needs another for each of its windows
+
 SlotRows: TypeAlias = "dict[Slot, list[tuple[int, Rows]]]"  # by lane
 
 
@@ -175,6 +177,7 @@ class Run:
         self._timetable = Timetable(timed, guider.model_patcher) if timed else None
         self.masks = LaneMasks(self.lanes, timed)
         self._rows: dict[Any, tuple[SlotRows, str]] = {}
+        self._moved: dict[Any, list[RegionKV]] = {}
         self._said: set[str] = set()
 
     def __deepcopy__(self, memo: object) -> Run:
@@ -230,10 +233,22 @@ class Run:
         own = (call.latents, call.window) if split else None
         key = (roles, own, call.device, call.dtype)
         if key not in self._rows:
+            if len(self._rows) == KEPT:
+                del self._rows[next(iter(self._rows))]
             rows = {
-                slot: [(lane, lay_out(group, call)) for lane, group in lanes]
+                slot: [(lane, lay_out(self._near(group, call), call)) for lane, group in lanes]
                 for slot, lanes in self._lanes_of.items()
             }
             shapes = [(slot, [(n, r.k.shape) for n, r in laid]) for slot, laid in rows.items()]
             self._rows[key] = rows, repr(shapes)
         return self._rows[key]
+
+    def _near(self, group: list[RegionKV], call: Call) -> list[RegionKV]:
+        """The group on the call's device, where each window of a clip takes its frames from."""
+        if call.window is None or not per_latent_lane(tuple(kv.region for kv in group), call):
+            return group
+        key = (id(group), call.device, call.dtype)
+        if key not in self._moved:
+            where = (call.device, call.dtype)
+            self._moved[key] = [kv._replace(k=kv.k.to(*where), v=kv.v.to(*where)) for kv in group]
+        return self._moved[key]

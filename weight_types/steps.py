@@ -81,9 +81,11 @@ def fraction_of(sigma: float, sigmas: Sequence[float]) -> float:
 
     To six digits: float32 noise levels are no better.
     """
+    if sigma <= sigmas[-1]:
+        return 1.0
     negated = [-other for other in sigmas]
     after = bisect.bisect_left(negated, -sigma)
-    if after in (0, len(sigmas)):
-        return float(after > 0)
+    if after == 0:
+        return 0.0
     high, low = sigmas[after - 1], sigmas[after]
     return round((after - 1 + (high - sigma) / (high - low)) / (len(sigmas) - 1), 6)

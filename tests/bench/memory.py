@@ -11,7 +11,7 @@ import comfy.model_management
 import torch
 from ipadapter_pack.masks.grid import pyramid
 from ipadapter_pack.nodes.lane_masks import LEVELS
-from ipadapter_pack.nodes.patching import find_layers
+from ipadapter_pack.nodes.layers import find_layers
 from ipadapter_pack.nodes.run import RUN_KEY
 from torch import Tensor
 

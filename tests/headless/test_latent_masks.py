@@ -287,3 +287,9 @@ def test_what_has_no_cells_is_refused_in_one_line(latent, shapes, problem):
         MaskToLatentSpace.execute(mask=torch.ones(1, 8, 8), latent=latent, vae=build(shapes))
     assert str(caught.value).startswith(problem)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["spatial", "temporal"])
+def test_a_way_that_does_not_exist_is_refused(name):
+    with pytest.raises(IPAdapterError, match=f"{name} median: choose one of max, min, mean"):
+        MaskToLatentSpace.execute(torch.ones(1, 8, 8), {}, None, **{name: "median"})

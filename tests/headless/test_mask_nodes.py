@@ -232,6 +232,14 @@ def test_unreadable_color_is_the_packs_own_error():
         )
 
 
+def test_masks_that_core_cannot_check_are_read_all_the_same():
+    """float8 has no isfinite; a mask of a training node carries gradients."""
+    mask = torch.tensor([[[0.0, 1.0]]])
+    assert torch.equal(check_mask(mask.to(torch.float8_e4m3fn), "mask"), mask)
+    with torch.inference_mode(False):
+        assert not check_mask(mask.clone().requires_grad_(), "mask").requires_grad
+
+
 # What is said
 
 

@@ -271,3 +271,8 @@ def test_an_unusable_image_is_refused(image, problem):
 def test_a_choice_that_does_not_exist_is_refused(node, inputs, message):
     with pytest.raises(IPAdapterError, match=message):
         node.execute(mask=torch.ones(1, 4, 4), **inputs)
+
+
+def test_a_latent_without_samples_is_refused():
+    with pytest.raises(IPAdapterError, match="latent has no samples"):
+        FitMask.execute(torch.ones(1, 4, 4), latent={})

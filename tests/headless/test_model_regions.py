@@ -151,6 +151,25 @@ def test_removed_brings_back_what_was_replaced(loaded):
     assert not torch.equal(tiny.sample(plain), tiny.sample(tiny.shared_model()))
 
 
+def test_removed_lets_a_blocks_replacement_be_replaced_again(loaded):
+    """One set for a whole block is not copied to the layer, where it would hide a later one."""
+
+    def half(q, k, v, extra_options):
+        return q * 0.5
+
+    def quarter(q, k, v, extra_options):
+        return q * 0.25
+
+    def with_block(model, replacement):
+        model = model.clone()
+        model.set_model_attn2_replace(replacement, "middle", 0)
+        return model
+
+    plain = remove(chain(loaded, None, model=with_block(tiny.shared_model(), half)))
+    expected = tiny.sample(with_block(tiny.shared_model(), quarter))
+    assert torch.equal(tiny.sample(with_block(plain, quarter)), expected)
+
+
 def test_removed_below_another_packs_patch(loaded):
     over = wrapped(chain(loaded, None))
     plain = tiny.sample(remove(over))

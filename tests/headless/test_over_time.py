@@ -4,6 +4,7 @@ import comfy.samplers
 import pytest
 import torch
 from ipadapter_pack.ipadapter.errors import IPAdapterError
+from ipadapter_pack.nodes import run
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.support import Layers, adapter, apply, in_windows, left_half
 from ipadapter_pack.tests.kernels import per_step
@@ -169,9 +170,27 @@ def test_windows_of_animatediff_take_their_frames(loaded):
     clip.model_options["transformer_options"]["ad_params"] = {"sub_idxs": index, "full_length": 8}
     alone = tiny.sample(model(select=True), batch=3)
     torch.testing.assert_close(tiny.sample(clip, batch=3), alone, rtol=1e-4, atol=1e-2)
+    for same in (torch.tensor(index), tuple(index)):
+        clip.model_options["transformer_options"]["ad_params"]["sub_idxs"] = same
+        torch.testing.assert_close(tiny.sample(clip, batch=3), alone, rtol=1e-4, atol=1e-2)
     outside = model(select=False).clone()
     outside.model_options["transformer_options"]["ad_params"] = {"sub_idxs": None, "full_length": 3}
     assert torch.equal(tiny.sample(outside, batch=3), tiny.sample(model(select=False), batch=3))
+
+
+def test_long_clips_keep_few_layouts(loaded, monkeypatch):
+    """Each window has keys and values of its own; those of the last windows stay, not of all."""
+    runs = []
+    monkeypatch.setattr(run, "Run", lambda *a, run=run.Run: runs.append(run(*a)) or runs[-1])
+    pictures = torch.cat([tiny.picture(i) for i in range(24)])
+    model = apply(tiny.shared_model(), loaded, pictures, unfold_batch=True)
+    tiny.sample(in_windows(model, 2, 0), batch=24, steps=2)
+    (only,) = runs
+    assert len(only._rows) == run.KEPT < 12
+    few = apply(tiny.shared_model(), loaded, pictures[:14], unfold_batch=True)
+    expected = tiny.sample(in_windows(few, 2, 0), batch=14, steps=2)
+    monkeypatch.setattr(run, "KEPT", 1)
+    assert torch.equal(tiny.sample(in_windows(few, 2, 0), batch=14, steps=2), expected)
 
 
 def test_windows_of_core_take_frame_weights(loaded):

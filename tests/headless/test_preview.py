@@ -266,3 +266,11 @@ def test_very_long_masks_are_shown_too(shown):
 def test_a_view_that_does_not_exist_is_refused():
     with pytest.raises(IPAdapterError, match="view sideways: choose one of mask, attention"):
         PreviewMask.execute(mask=torch.ones(1, 4, 4), view="sideways")
+
+
+@pytest.mark.parametrize("cells", [{}, {"samples": torch.zeros(1, 4, 0, 0)}])
+def test_a_latent_without_cells_is_refused(cells):
+    refuses(
+        PreviewMask, "latent", "has no cells", mask=torch.ones(1, 4, 4), view="attention",
+        latent=cells,
+    )  # fmt: skip

@@ -1,15 +1,24 @@
 """Regions: one node is the chain of Apply nodes, to the bit; texts are core's."""
 
+import comfy.patcher_extension
 import pytest
 import torch
 from comfy_execution.graph_utils import ExecutionBlocker
 from ipadapter_pack.ipadapter.errors import IPAdapterError
 from ipadapter_pack.masks.overlap import RULES
+from ipadapter_pack.nodes import encode as encode_module
+from ipadapter_pack.nodes.apply_regions import ApplyIPAdapterRegions
 from ipadapter_pack.nodes.references import EncodeReference
-from ipadapter_pack.nodes.regions import ApplyIPAdapterRegions, IPAdapterRegion
+from ipadapter_pack.nodes.regions import IPAdapterRegion
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.mask_inputs import BAD_IMAGES, BAD_MASKS, refuses
-from ipadapter_pack.tests.headless.support import ENCODER, adapter, apply, left_half
+from ipadapter_pack.tests.headless.support import (
+    ENCODER,
+    adapter,
+    apply,
+    in_windows,
+    left_half,
+)
 from ipadapter_pack.tests.kernels import per_step
 
 import nodes as core
@@ -171,6 +180,92 @@ def test_text_gets_the_mask_that_the_rule_leaves(loaded):
         tiny.shared_model(), loaded, regions, overlap="priority", positive=tiny.conditioning(1)
     )
     assert torch.equal(positive[1][1]["mask"], box(40, 64))
+
+
+def frames_of_text(model, positive, **settings):
+    """(frames of a call, which of them a text's mask is white in), as core multiplies with it."""
+    seen = set()
+
+    def spy(executor, model, conds, x, timestep, options):
+        window = options["transformer_options"].get("context_window")
+        frames = torch.arange(len(x))
+        if window is not None:
+            frames = window.get_tensor(torch.arange(window.total_frames), dim=0)
+        for mask in (cond["mask"] for cond in conds[0] if "mask" in cond):
+            white = [bool(m.any()) for m in mask[: len(x)]] if len(mask) > 1 else []
+            seen.add((tuple(frames.tolist()), tuple(white)))
+        return executor(model, conds, x, timestep, options)
+
+    model = model.clone()
+    model.add_wrapper(comfy.patcher_extension.WrappersMP.CALC_COND_BATCH, spy)
+    tiny.sample(model, positive, steps=1, **settings)
+    return seen
+
+
+def turns(*frames):
+    return torch.stack([torch.full((8, 8), float(frame)) for frame in frames])
+
+
+@pytest.mark.parametrize("pictured", [True, False], ids=["picture", "text alone"])
+@pytest.mark.parametrize(
+    ("masks", "batch", "expected"),
+    [
+        (turns(1, 0), 3, {(True, False, False)}),
+        (turns(0, 1), 4, {(False, True, True, True)}),
+        (turns(1, 0, 1, 0), 2, {(True, False)}),
+        (turns(1, 1, 1), 2, {()}),
+    ],
+)
+def test_a_text_has_the_frames_of_its_region(loaded, pictured, masks, batch, expected):
+    """Core would repeat the masks from the beginning, or fail where that does not come out even."""
+    image = 0 if pictured else None
+    regions = [region(image, attn_mask=masks, positive=tiny.conditioning(3))]
+    model, positive, _ = apply_regions(
+        tiny.shared_model(), loaded, regions, positive=tiny.conditioning(1)
+    )
+    assert {white for _, white in frames_of_text(model, positive, batch=batch)} == expected
+
+
+def test_a_text_has_the_frames_of_its_region_in_windows(loaded):
+    masks = turns(1, 1, 1, 1, 0, 0, 0, 0)
+    regions = [region(0, attn_mask=masks, positive=tiny.conditioning(3))]
+    model, positive, _ = apply_regions(
+        tiny.shared_model(), loaded, regions, positive=tiny.conditioning(1)
+    )
+    windows = frames_of_text(in_windows(model, 4, 2), positive, batch=9)
+    assert len(windows) > 1
+    for frames, white in windows:
+        assert white == tuple(frame < 4 for frame in frames)
+
+
+def test_a_still_text_beside_a_moving_region(loaded):
+    """normalise makes all masks as long as the longest; the text's stays one for all."""
+    regions = [
+        region(0, attn_mask=box(0, 32), positive=tiny.conditioning(3)),
+        region(1, attn_mask=torch.cat([box(32, 40 + 8 * i) for i in range(4)])),
+    ]
+    model, positive, _ = apply_regions(
+        tiny.shared_model(), loaded, regions, overlap="normalise", positive=tiny.conditioning(1)
+    )
+    assert len(positive[1][1]["mask"]) == 1
+    tiny.sample(model, positive, batch=6, steps=1)
+
+
+def test_gray_masks_leave_nothing_without_a_text(loaded, caplog):
+    regions = [region(0, positive=tiny.conditioning(3), attn_mask=torch.full((1, 8, 8), 0.4))]
+    apply_regions(tiny.shared_model(), loaded, regions)
+    assert not caplog.text
+
+
+def test_weights_of_many_regions_change_without_encoding_again(monkeypatch):
+    loaded = adapter(seed=5)
+    encoded = []
+    encode = encode_module.encode_picture
+    monkeypatch.setattr(encode_module, "encode_picture", lambda *a: encoded.append(1) or encode(*a))
+    for weight in (1.0, 0.5):
+        regions = [region(i, weight=weight) for i in range(50)]
+        apply_regions(tiny.shared_model(), loaded, regions)
+        assert len(encoded) == 50
 
 
 def test_region_with_a_text_alone(loaded):

@@ -7,6 +7,7 @@ import torch
 from comfy_extras.nodes_model_downscale import PatchModelAddDownscale
 from ipadapter_pack.masks.grid import pyramid
 from ipadapter_pack.nodes import lane_masks, run
+from ipadapter_pack.nodes.memo import FeatureMemo
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.support import ENCODER, adapter, apply, in_windows, left_half
 
@@ -131,16 +132,17 @@ def test_constant_a_picture_is_encoded_once(loaded, monkeypatch):
     assert len(runs) == 1
     apply(model, loaded, torch.cat([tiny.picture(1), tiny.picture(2)]), **inputs)
     assert len(runs) == 2
-    for seed in range(3, 17):  # 14 more: the memo is full
+    most = FeatureMemo.size
+    for seed in range(3, most + 1):  # the memo is full
         apply(model, loaded, seed, **inputs)
-    assert len(runs) == 16
+    assert len(runs) == most
     apply(model, loaded, 1, **inputs)
-    assert len(runs) == 16
-    apply(model, loaded, 17, **inputs)  # picture 2 was used longest ago, and goes
+    assert len(runs) == most
+    apply(model, loaded, most + 1, **inputs)  # picture 2 was used longest ago, and goes
     apply(model, loaded, 1, **inputs)
-    assert len(runs) == 17
+    assert len(runs) == most + 1
     apply(model, loaded, 2, **inputs)
-    assert len(runs) == 18
+    assert len(runs) == most + 2
     apply(model, loaded, 1, clip_vision=tiny.clip_vision(seed=1))
     apply(model, loaded, 1, **inputs)
-    assert len(runs) == 18
+    assert len(runs) == most + 2

@@ -3,8 +3,8 @@
 import pytest
 import torch
 from ipadapter_pack.nodes.apply import ApplyIPAdapter
+from ipadapter_pack.nodes.layers import find_layers
 from ipadapter_pack.nodes.load import LoadedAdapter
-from ipadapter_pack.nodes.patching import find_layers
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless import oracle
 

@@ -85,3 +85,8 @@ def test_a_noise_level_lies_between_two_of_the_schedule():
     assert fraction_of(3.0, sigmas) == 0.375
     assert fraction_of(100.0, sigmas) == 0
     assert fraction_of(0.0, sigmas) == 1
+
+
+def test_a_schedule_with_a_flat_end_ends_at_one():
+    """As distilled models have, which know few noise levels."""
+    assert fraction_of(1.0, [8.0, 4.0, 1.0, 1.0, 1.0]) == 1

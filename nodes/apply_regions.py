@@ -1,0 +1,173 @@
+"""Apply IPAdapter Regions: any number of regions put into a model by one node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..ipadapter.errors import IPAdapterError, pick
+from ..masks.overlap import RULES, background
+from .apply import apply_region
+from .encode import encode_reference
+from .inputs import IPAdapterSocket, RegionSocket, clip_vision
+from .load import Pipeline, accept_adapter
+from .notices import say
+from .origin import check_origin
+from .region_texts import Conditioning, joined_text, with_frames
+from .regions import Planned
+
+MOST_REGIONS = 50
+
+
+class ApplyIPAdapterRegions(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="IPAdapterApplyRegions",
+            display_name="Apply IPAdapter Regions",
+            category="IPAdapter Regions",
+            description="Puts any number of regions into a model at once: the same as a chain of "
+            "Apply IPAdapter nodes, in one sampling pass, with a rule for masks that overlap.",
+            search_aliases=["regional ipadapter", "multiple references", "regional prompting"],
+            inputs=[
+                io.Model.Input("model", tooltip="An SD1.5 or SDXL model."),
+                IPAdapterSocket.Input(
+                    "ipadapter",
+                    tooltip="The adapter of all regions. For another one, chain a second of these.",
+                ),
+                clip_vision(),
+                io.Autogrow.Input(
+                    "region",
+                    template=io.Autogrow.TemplateNames(
+                        RegionSocket.Input(
+                            "region", tooltip="From IPAdapter Region; the first has priority."
+                        ),
+                        names=[f"region_{i + 1}" for i in range(MOST_REGIONS)],
+                        min=1,
+                    ),
+                    tooltip="The regions, in their order; connecting one shows the next input.",
+                ),
+                RegionSocket.Input(
+                    "background",
+                    optional=True,
+                    tooltip="A region for the rest of the picture: its mask becomes 1 minus the sum "
+                    "of all others, not below 0, within its own attn_mask if it has one.",
+                ),
+                io.Combo.Input(
+                    "overlap",
+                    options=list(RULES),
+                    default="add",
+                    tooltip="Where masks overlap. add: all act in full, which can burn. normalise: "
+                    "divided by max(1, sum), so that together they are no stronger than one. "
+                    "priority: the first region wins, the next get what it leaves. Regions "
+                    "whose step ranges do not meet do not overlap.",
+                ),
+                io.Conditioning.Input(
+                    "positive",
+                    optional=True,
+                    tooltip="The base text, which counts everywhere, beside the regions' own.",
+                ),
+                io.Conditioning.Input(
+                    "negative",
+                    optional=True,
+                    tooltip="The base negative, which counts everywhere, beside the regions' own.",
+                ),
+            ],
+            outputs=[
+                io.Model.Output(display_name="model", tooltip="The model with all regions in it."),
+                io.Conditioning.Output(
+                    display_name="positive", tooltip="The base text with those of the regions."
+                ),
+                io.Conditioning.Output(
+                    display_name="negative", tooltip="The base negative with those of the regions."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        ipadapter: Any,
+        region: io.Autogrow.Type,
+        overlap: str = "add",
+        clip_vision: Any = None,
+        background: Planned | None = None,
+        positive: Conditioning | None = None,
+        negative: Conditioning | None = None,
+    ) -> io.NodeOutput:
+        adapter = accept_adapter(ipadapter)
+        regions = settle(check_regions(region, background), overlap)
+        for name, planned in regions.items():
+            try:
+                model = apply_planned(model, adapter, clip_vision, planned)
+            except IPAdapterError as error:
+                raise IPAdapterError(f"{name}: {error}") from error
+        own = {
+            "positive": [(planned.positive, planned.mask) for planned in regions.values()],
+            "negative": [(planned.negative, planned.mask) for planned in regions.values()],
+        }
+        positive = joined_text(positive, own["positive"], "positive")
+        negative = joined_text(negative, own["negative"], "negative")
+        return io.NodeOutput(with_frames(model, positive, negative), positive, negative)
+
+
+def check_regions(region: Mapping[str, Any], rest: Any) -> dict[str, Planned]:
+    """What is connected, by name; the background, if there is one, comes last."""
+    regions = {name: given for name, given in region.items() if given is not None}
+    if not regions:
+        raise IPAdapterError("region: none is connected; connect at least one IPAdapter Region")
+    if rest is not None:
+        regions[BACKGROUND] = rest
+    for name, given in regions.items():
+        if not isinstance(given, Planned):
+            raise IPAdapterError(
+                f"{name}: a {type(given).__name__} is no region; connect IPAdapter Region"
+            )
+    return regions
+
+
+BACKGROUND = "background"
+
+
+def settle(regions: dict[str, Planned], overlap: str) -> dict[str, Planned]:
+    """The regions with the masks that the rule leaves them, the background with what is left."""
+    rule = pick(RULES, overlap, "overlap")
+    rest = regions.get(BACKGROUND)
+    regions = {name: planned for name, planned in regions.items() if name != BACKGROUND}
+    ranges = [(planned.start_at, planned.end_at) for planned in regions.values()]
+    masks = [planned.mask for planned in regions.values()]
+    settled = {
+        name: replace(planned, mask=mask)
+        for (name, planned), mask in zip(regions.items(), rule(masks, ranges), strict=True)
+    }
+    if rest is not None:
+        mask = background(masks, ranges, rest.mask, (rest.start_at, rest.end_at))
+        if mask is not None and not mask.any():
+            say("background: the other regions leave it nothing of the picture, so it does nothing")
+        settled[BACKGROUND] = replace(rest, mask=mask)
+    return settled
+
+
+def apply_planned(model: Any, adapter: Pipeline, clip_vision: Any, planned: Planned) -> Any:
+    """As one Apply IPAdapter node would."""
+    if not planned.acts:
+        return model
+    loaded, brought, _, lora_strength = adapter
+    reference = planned.reference
+    if planned.image is None:
+        check_origin(reference, loaded)
+    else:
+        encoder = clip_vision if clip_vision is not None else brought
+        reference = encode_reference(loaded, encoder, planned.image)
+    settings = (
+        planned.mask, planned.weight, planned.weight_type, planned.start_at, planned.end_at,
+        planned.unfold_batch, planned.schedule, planned.over_time,
+    )  # fmt: skip
+    return apply_region(model, loaded, reference, lora_strength, *settings)
+
+
+NODES = [ApplyIPAdapterRegions]

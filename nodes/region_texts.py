@@ -1,0 +1,90 @@
+"""The texts of regions: core's conditioning masks, beside a base text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import node_helpers
+from comfy.patcher_extension import WrappersMP
+from comfy_execution.graph_utils import ExecutionBlocker
+from torch import Tensor
+
+from ..masks.layout import per_latent
+from ..masks.overlap import same_size
+from .notices import say
+
+FRAMES_KEY = "ipadapter_regions_frames"  # marks a text whose mask has one for each latent
+
+Conditioning = list[Any]  # ComfyUI's: [text, options] pairs
+
+
+def joined_text(
+    base: Conditioning | None,
+    own: Sequence[tuple[Conditioning | None, Tensor | None]],
+    which: str,
+) -> Conditioning | ExecutionBlocker:
+    """The base text and each region's, which counts in the region's mask alone.
+
+    Where there is none at all, what stops whatever is connected to it, with a message.
+    """
+    masked = [(text, mask) for text, mask in own if text is not None]
+    joined = [*(base or []), *(pair for text, mask in masked for pair in in_mask(text, mask))]
+    if not joined:
+        return ExecutionBlocker(
+            f"Apply IPAdapter Regions: its {which} is empty; connect a {which} text to it, or to "
+            "one of its regions, or take the sampler's from elsewhere"
+        )
+    if base is None:
+        bare = share_without([mask for _, mask in masked])
+        if bare > 0:
+            say(
+                f"{which}: {bare:.1%} of the picture has no {which} text at all; connect a base "
+                f"{which}, or give the background one"
+            )
+    return joined
+
+
+def share_without(masks: Sequence[Tensor | None]) -> float:
+    """The share of the picture in which all masks are black."""
+    black = [mask == 0 for mask in same_size(masks)]
+    everywhere = black[0]
+    for one in black[1:]:
+        everywhere = everywhere & one
+    return everywhere.float().mean().item()
+
+
+def in_mask(text: Conditioning, mask: Tensor | None) -> Conditioning:
+    """As core's Conditioning (Set Mask) does it."""
+    if mask is None:
+        return text
+    if mask.eq(mask[:1]).all():
+        mask = mask[:1]
+    values: dict[str, Any] = {"mask": mask, "set_area_to_bounds": False, "mask_strength": 1.0}
+    if len(mask) > 1:
+        values[FRAMES_KEY] = True
+    return node_helpers.conditioning_set_values(text, values)
+
+
+def with_frames(model: Any, *texts: Conditioning | ExecutionBlocker) -> Any:
+    """A clone that brings the texts' masks to the number of latents; the model if none needs it.
+
+    Core repeats a batch of conditioning masks from its beginning, and fails where that does not
+    come out even. Regions repeat their last.
+    """
+    given = [text for text in texts if isinstance(text, list)]
+    if not any(options.get(FRAMES_KEY) for text in given for _, options in text):
+        return model
+    model = model.clone()
+    model.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, FRAMES_KEY)
+    model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, FRAMES_KEY, outer_sample)
+    return model
+
+
+def outer_sample(executor: Any, noise: Tensor, *args: Any, **kwargs: Any) -> Any:
+    """Before a run, in its own copies of the conditionings."""
+    for conds in executor.class_obj.conds.values():
+        for cond in conds:
+            if cond.get(FRAMES_KEY) and "mask" in cond:
+                cond["mask"] = per_latent(cond["mask"], len(noise))
+    return executor(noise, *args, **kwargs)
