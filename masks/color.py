@@ -15,6 +15,8 @@ SOFT_EDGE = 8  # 8-bit levels beyond the tolerance over which the mask falls fro
 # there the smooth edge between two colors runs along the straight line between them.
 FLAT = 24  # levels that each channel may span among a pixel and its eight neighbors
 REACHES = [1, 1, 2, 4, 8]  # look 1, 2, 4, 8, then 16 pixels around for flat colors
+APART = 28.0  # what is nearer is one color
+NARROW = [1, 1, 2, 4]  # across up to 16 pixels (twice their sum), flat places may be an outline
 OFF_LINE = 16.0  # levels by which what compression does to a mix may miss that line
 CLEARLY = 4.0  # times nearer to a color of its own than to any mix
 FARTHEST = 441  # levels from black to white
@@ -36,9 +38,9 @@ def partition(pictures: Iterable[Tensor], colors: Sequence[Color], softness: flo
     """Share pictures [H, W, gray, RGB or RGBA] among colors: float32 [colors, pictures, H, W].
 
     Every pixel that is not fully transparent goes to its nearest color; but what mixes two
-    neighboring flat colors goes to the nearer of the two, though a third may look the same. With
-    a softness, the two share what lies less than so many levels nearer to the one. The sum over
-    the colors is 1.
+    neighboring flat colors goes to the nearer of the two, though a third may look the same. So does
+    an outline that has none of the colors. With a softness, the two share what lies less than so
+    many levels nearer to the one. The sum over the colors is 1.
     """
     return torch.stack([_shares(picture, colors, softness) for picture in pictures], dim=1)
 
@@ -47,8 +49,9 @@ def _shares(picture: Tensor, colors: Sequence[Color], softness: float) -> Tensor
     """picture [H, W, channels] -> float32 [colors, H, W]."""
     levels, visible = rgb_levels(picture), opaque(picture)
     palette = torch.tensor(colors, dtype=torch.float32, device=levels.device)
-    own = _nearest(levels, palette)
+    own, off = _nearest_color(levels, palette)
     flat = is_flat(levels) & visible
+    flat &= ~_narrow(flat & (off > APART))
     bits = 2 ** torch.arange(len(palette), dtype=torch.int16, device=levels.device)
     nearby = _flat_nearby(bits[own] * flat)
     edge = visible & ~flat
@@ -58,14 +61,27 @@ def _shares(picture: Tensor, colors: Sequence[Color], softness: float) -> Tensor
     return shares
 
 
-def _nearest(levels: Tensor, palette: Tensor) -> Tensor:
-    """The place in the palette [colors, 3] of what is nearest to levels [H, W, 3]: [H, W].
+def _nearest_color(levels: Tensor, palette: Tensor) -> tuple[Tensor, Tensor]:
+    """Which of the palette [colors, 3] is nearest to levels [H, W, 3], and its distance: [H, W].
 
     By |color - x|^2 less |x|^2: whole numbers, which float32 holds exactly.
     """
     planes = levels.movedim(-1, 0).flatten(1).float()
-    off = palette.square().sum(dim=1, keepdim=True) - 2 * palette @ planes
-    return off.min(dim=0).indices.reshape(levels.shape[:2])
+    squares = palette.square().sum(dim=1, keepdim=True) - 2 * palette @ planes
+    least, own = squares.min(dim=0)
+    off = (least + planes.square().sum(dim=0)).sqrt()
+    return own.reshape(levels.shape[:2]), off.reshape(levels.shape[:2])
+
+
+def _narrow(places: Tensor) -> Tensor:
+    """The parts of places [H, W], bool, into which no square of 17 pixels fits."""
+    if not places.any():
+        return places
+    wide = places
+    for join in (torch.logical_and, torch.logical_or):
+        for step in NARROW:
+            wide = _join_around(wide, step, join)
+    return places & ~wide
 
 
 def _mixed(levels: Tensor, nearby: Tensor, palette: Tensor, softness: float) -> Tensor:
@@ -104,7 +120,7 @@ def _flat_nearby(flat: Tensor) -> Tensor:
     """
     nearby, allowed = flat, flat
     for step in REACHES:
-        nearby = _spread(nearby, step, torch.bitwise_or)
+        nearby = _join_around(nearby, step, torch.bitwise_or)
         settled = (flat != 0) | ((allowed & (allowed - 1)) != 0)
         allowed = torch.where(settled, allowed, nearby)
     return torch.where(allowed == 0, -1, allowed)
@@ -113,11 +129,11 @@ def _flat_nearby(flat: Tensor) -> Tensor:
 def is_flat(levels: Tensor) -> Tensor:
     """Where 8-bit levels [H, W, 3] hardly change from pixel to pixel: bool [H, W]."""
     planes = levels.movedim(-1, 0)
-    span = _spread(planes, 1, torch.maximum) - _spread(planes, 1, torch.minimum)
+    span = _join_around(planes, 1, torch.maximum) - _join_around(planes, 1, torch.minimum)
     return (span <= FLAT).all(dim=0)
 
 
-def _spread(x: Tensor, step: int, join: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+def _join_around(x: Tensor, step: int, join: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """Every pixel of x [..., H, W] joined with the eight that lie ``step`` away."""
     for dim in (-2, -1):
         rest = x.shape[dim] - step

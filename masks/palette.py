@@ -5,12 +5,11 @@ from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool3d, interpolate
+from torch.nn.functional import avg_pool3d, interpolate, max_pool3d
 
-from .color import Color, distances, is_flat, opaque, partition, read_color, rgb_levels
+from .color import APART, Color, distances, is_flat, opaque, partition, read_color, rgb_levels
 
 MOST = 10  # colors of one palette
-APART = 28.0  # levels of 8-bit RGB, Euclidean: what is nearer is one color
 SMALLEST = 0.001  # share of the picture's flat places that makes a color
 LONGEST = 512  # pixels per side at which colors are looked for: edges are narrow there
 CELL = 8  # levels per side of a cell of the histogram
@@ -36,12 +35,12 @@ def read_colors(text: str) -> list[Color]:
     return colors
 
 
-def find_colors(pictures: Tensor | Sequence[Tensor], count: int = 0) -> list[Color]:
+def find_colors(pictures: Tensor | Sequence[Tensor], count: int = 0) -> tuple[list[Color], bool]:
     """The flat colors of pictures [H, W, gray, RGB or RGBA], as by_place orders their regions.
 
     Edges and noise make no color. Pictures without a flat place are taken as they are. With a
-    count, the most frequent ones however small, else all that are not tiny. Empty where everything
-    is transparent.
+    count, the most frequent ones however small, else all that are not tiny, at most MOST, and
+    whether there are more. Empty where everything is transparent.
     """
     small = [_small(picture.cpu()) for picture in pictures]
     seen = Histogram()
@@ -51,8 +50,10 @@ def find_colors(pictures: Tensor | Sequence[Tensor], count: int = 0) -> list[Col
     if not seen.count.any():
         for picture in pictures:
             seen.add(rgb_levels(picture)[opaque(picture)].cpu())
-    colors = seen.peaks(min(count, MOST), 0) if count else seen.peaks(MOST, SMALLEST)
-    return [colors[i] for i in by_place(partition(small, colors))] if colors else []
+    peaks = seen.peaks(count, 0) if count else seen.peaks(MOST + 1, SMALLEST)
+    colors = peaks[:MOST]
+    order = by_place(partition(small, colors)) if colors else []
+    return [colors[place] for place in order], len(peaks) > MOST
 
 
 def _small(picture: Tensor) -> Tensor:
@@ -90,27 +91,31 @@ class Histogram:
         All but the first have this share of the pixels or more.
         """
         colors = self.sum / self.count.clamp(min=1)[:, None]  # of each cell
+        enough = smallest * self.count.sum()
         left = self.count.clone()
         found: list[Color] = []
         while len(found) < most and left.any():
-            center = colors[_densest(left)]
-            near = left
+            near = _densest(left)
+            if found and near.sum() < enough:
+                break
+            center = colors[near.argmax()]
             for _ in range(STEPS):
                 near = left * (distances(colors, center) < APART / 2)
                 center = near @ colors / near.sum()
-            if found and near.sum() < smallest * self.count.sum():
-                break
-            red, green, blue = (int(level.round()) for level in center)
-            found.append((red, green, blue))
+            if not found or near.sum() >= enough:
+                red, green, blue = (int(level.round()) for level in center)
+                found.append((red, green, blue))
             left[distances(colors, center) < APART] = 0
         return found
 
 
-def _densest(count: Tensor) -> int:
-    """The cell that has, with its 26 neighbors, the most pixels, and has one itself."""
+def _densest(count: Tensor) -> Tensor:
+    """The pixels of the 27 neighboring cells that have the most together, others 0: [cells]."""
     cube = count.reshape(1, CELLS, CELLS, CELLS)
-    around = avg_pool3d(cube, 3, stride=1, padding=1).flatten()
-    return int(torch.where(count > 0, around, -1).argmax())
+    around = avg_pool3d(cube, 3, stride=1, padding=1)
+    middle = torch.zeros_like(cube)
+    middle.view(-1)[around.argmax()] = 1
+    return count * max_pool3d(middle, 3, stride=1, padding=1).flatten()
 
 
 def by_place(masks: Tensor) -> list[int]:

@@ -127,7 +127,8 @@ def given_colors(text: str) -> list[Color]:
     for place, color in enumerate(colors):
         if color in colors[:place]:
             raise IPAdapterError(
-                f"colors: {write_color(color)} is there twice: name every region's color once"
+                f"colors: {write_color(color)} is there twice: name every region's color once, and "
+                "put commas between red, green and blue: 255,0,0"
             )
     if len(colors) > MOST:
         raise IPAdapterError(
@@ -139,11 +140,16 @@ def given_colors(text: str) -> list[Color]:
 
 def found_colors(image: Tensor, count: int) -> list[Color]:
     """The colors of a batch of pictures, found in all of them together."""
-    colors = find_colors(image, count)
+    colors, more = find_colors(image, count)
     if not colors:
         raise IPAdapterError(
             "image is fully transparent, so it has no colors: connect a picture in which the "
             "regions are painted"
+        )
+    if more:
+        say(
+            f"the image has more than {MOST} colors: the smallest are left out, and their places "
+            f"go to the nearest of the {MOST}; paint with fewer, or give the colors"
         )
     if len(colors) < count:
         say(f"the image has {len(colors)} colors, count asks for {count}: the others are missing")

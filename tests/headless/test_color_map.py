@@ -53,10 +53,10 @@ JOURNEYS = {
 
 
 @pytest.mark.parametrize("text", [TEXT, ""], ids=["given", "found"])
-@pytest.mark.parametrize("by", [0.5, 0.8, 1.0, 1.7])
+@pytest.mark.parametrize(("by", "rim"), [(0.5, 2), (0.8, 2), (1.0, 2), (1.7, 2), (3.0, 6)])
 @pytest.mark.parametrize("quality", [75, 90])
 @pytest.mark.parametrize("journey", JOURNEYS)
-def test_five_colors_survive_jpeg_and_rescaling(journey, quality, by, text):
+def test_five_colors_survive_jpeg_and_rescaling(journey, quality, by, rim, text):
     image = tensor(JOURNEYS[journey](MAP, by, quality))[None]
     masks, written, *_ = run(MasksFromColorMap, image=image, colors=text)
     assert set(masks.unique().tolist()) == {0, 1}
@@ -66,15 +66,16 @@ def test_five_colors_survive_jpeg_and_rescaling(journey, quality, by, text):
     assert sorted(names) == [0, 1, 2, 3, 4]
     wanted = LABELS.resize(image.shape[2:0:-1], Image.Resampling.NEAREST)
     ours = np.array(names)[masks.argmax(dim=0).numpy()]
-    deep = two_pixels_from_a_border(wanted)
+    deep = away_from_borders(wanted, rim)
     assert deep.mean() > 0.8
     assert (ours == np.array(wanted))[deep].all()
 
 
-def two_pixels_from_a_border(labels: Image.Image) -> np.ndarray:
-    """Where all of the 5 x 5 pixels around have one label."""
-    return np.array(labels.filter(ImageFilter.MaxFilter(5))) == np.array(
-        labels.filter(ImageFilter.MinFilter(5))
+def away_from_borders(labels: Image.Image, pixels: int) -> np.ndarray:
+    """Where all that lies within so many pixels has one label."""
+    size = 2 * pixels + 1
+    return np.array(labels.filter(ImageFilter.MaxFilter(size))) == np.array(
+        labels.filter(ImageFilter.MinFilter(size))
     )
 
 
@@ -176,11 +177,26 @@ def test_fewer_colors_than_asked_for_is_said(caplog):
     assert "the image has 2 colors, count asks for 5" in line
 
 
+def test_more_colors_than_fit_is_said(caplog):
+    names = "red lime blue yellow magenta cyan orange purple black gray white"
+    image = torch.cat([halves(name, name) for name in names.split()])[None]
+    with caplog.at_level(logging.WARNING):
+        _, colors, *_ = run(MasksFromColorMap, image=image)
+    assert len(colors.split(", ")) == 10
+    (line,) = caplog.messages
+    assert "the image has more than 10 colors: the smallest are left out" in line
+
+
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
         ({"colors": "red, reddish"}, "colors: 'reddish' is not a color: write #RRGGBB"),
         ({"colors": "red, #F00"}, "colors: #FF0000 is there twice"),
+        (
+            {"colors": "255 0 0"},
+            "colors: #000000 is there twice: name every region's color once, and put commas "
+            "between red, green and blue: 255,0,0",
+        ),
         ({"colors": " ".join(map(str, range(11)))}, "colors: 11 colors are more than the 10"),
         ({"image": torch.zeros(1, 4, 4, 4)}, "image is fully transparent"),
         ({"mode": "hard"}, "mode hard: choose one of nearest, soft"),

@@ -259,8 +259,53 @@ def test_flat_places_are_never_shared():
     assert masks[1, 0, :, 21:].min() == 1
 
 
+SPOTS = {"red": RED, "lime": GREEN, "blue": BLUE}
+
+
+def outlined(side: int, width: int, outline=BLACK) -> Image.Image:
+    """Three ellipses side by side on white, each with an outline."""
+    image = Image.new("RGB", (side, side), WHITE)
+    for place, color in enumerate(SPOTS.values()):
+        box = [(place + 0.06) * side / 3, side / 8, (place + 0.94) * side / 3, side * 7 / 8]
+        ImageDraw.Draw(image).ellipse(box, fill=color, outline=outline, width=width)
+    return image
+
+
+@pytest.mark.parametrize("softness", [0, 128])
+@pytest.mark.parametrize("outline", [BLACK, (110, 90, 60)], ids=["black", "brown"])
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda outline: outlined(512, 3, outline),
+        lambda outline: outlined(512, 8, outline),
+        lambda outline: jpeg(outlined(512, 8, outline), 60),
+        lambda outline: scaled(outlined(2048, 12, outline), 1 / 4),
+        lambda outline: scaled(outlined(512, 3, outline), 3),
+    ],
+    ids=["3 px", "8 px", "8 px jpeg", "3 px smooth", "enlarged"],
+)
+def test_outline_without_a_color_of_its_own_goes_to_what_it_borders(draw, outline, softness):
+    picture = tensor(draw(outline))[None]
+    masks = partition(picture, [WHITE, *SPOTS.values()], softness)[1:, 0]
+    width = masks.shape[-1]
+    for place, mask in enumerate(masks):
+        assert not mask[:, : width * place // 3].any()
+        assert not mask[:, -(-width * (place + 1) // 3) :].any()
+    assert (masks.sum(dim=(1, 2)) > 0.1 * width**2).all()
+
+
+def test_wide_places_of_no_given_color_go_to_the_nearest():
+    """A user may write tomato for what is painted (220, 90, 60), next to two other colors."""
+    drawn = np.zeros((90, 120), dtype=int)
+    drawn[:, 60:] = 1
+    drawn[20:70, 30:90] = 2
+    picture = painted(drawn, WHITE, BLUE, (220, 90, 60))
+    ours = labels_of(partition(picture, [WHITE, BLUE, (255, 60, 110), RED]))
+    assert (ours == drawn).all()
+
+
 def test_transparent_pixels_belong_to_no_color():
-    picture = torch.rand(2, 9, 9, 4)
+    picture = torch.rand(2, 9, 9, 4).clamp(min=1 / 255)
     picture[:, 2:7, 3:8, 3] = 0
     for softness in (0, 200):
         covered = partition(picture, [RED, BLUE], softness).sum(dim=0)

@@ -5,10 +5,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from ipadapter_pack.masks.color import write_color
+from ipadapter_pack.masks.color import Color, write_color
 from ipadapter_pack.masks.palette import MOST, find_colors, read_colors
 from ipadapter_pack.tests.painted import jpeg, scaled, tensor
-from PIL import Image, ImageDraw
+from PIL import Image, ImageColor, ImageDraw
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 128, 0), (0, 0, 255), (255, 255, 255)
 LEVEL = st.integers(0, 255)
@@ -51,6 +51,10 @@ def test_what_is_no_color_is_named(text):
 # Found in a picture
 
 
+def colors_of(*pictures: torch.Tensor, count: int = 0) -> list[Color]:
+    return find_colors(pictures, count)[0]
+
+
 def boxes(width: int, height: int, ground, *drawn) -> Image.Image:
     """Boxes, as (color, left, top, right, bottom) in parts of the picture, over a ground."""
     image = Image.new("RGB", (width, height), ground)
@@ -79,49 +83,95 @@ CHANGES = {
 
 
 def test_colors_of_a_clean_map_are_exact():
-    assert set(find_colors([tensor(HARD)])) == HARD_COLORS
+    assert set(colors_of(tensor(HARD))) == HARD_COLORS
 
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_small_and_similar_colors_are_found_and_no_others(change):
-    found = np.array(find_colors([tensor(CHANGES[change](HARD))]))
+    found = np.array(colors_of(tensor(CHANGES[change](HARD))))
     assert len(found) == len(HARD_COLORS)
     for color in HARD_COLORS:
         assert np.abs(found - color).max(axis=1).min() <= 6
 
 
+NINE = "red lime blue yellow magenta cyan orange purple black"
+
+
+@pytest.mark.parametrize(
+    ("size", "quality", "share", "names"),
+    [
+        ((512, 512), 60, 0.005, "red"),
+        ((512, 512), 60, 0.005, "red lime blue yellow"),
+        ((1000, 512), 50, 0.005, "red lime blue yellow"),
+        ((1024, 1024), 30, 0.05, "red lime blue yellow orange"),
+        ((768, 512), 40, 0.05, "red lime blue yellow magenta cyan"),
+        ((768, 512), 60, 0.02, NINE),
+        ((1000, 512), 50, 0.05, NINE),
+        ((1024, 1024), 40, 0.05, NINE),
+        ((1024, 1024), 50, 0.005, NINE),
+    ],
+)
+def test_discs_of_a_jpeg_are_found_however_small(size, quality, share, names):
+    image = discs(size, share, *names.split())
+    found = colors_of(tensor(jpeg(image, quality)))
+    wanted = np.array([ImageColor.getrgb(name) for name in ("white", *names.split())])
+    assert len(found) == len(wanted)
+    for color in wanted:
+        assert np.abs(np.array(found) - color).max(axis=1).min() <= 20
+
+
+def discs(size: tuple[int, int], share: float, *names: str) -> Image.Image:
+    """On white, side by side, a disc of each color with this share of the picture."""
+    image = Image.new("RGB", size, "white")
+    width, height = size
+    radius = (share * width * height / np.pi) ** 0.5
+    for place, name in enumerate(names):
+        x, y = width * (place + 0.5) / len(names), height * (0.3 + 0.4 * (place % 2))
+        ImageDraw.Draw(image).ellipse([x - radius, y - radius, x + radius, y + radius], fill=name)
+    return image
+
+
 def test_count_takes_the_most_frequent():
     image = tensor(boxes(64, 64, RED, (BLUE, 0.6, 0.6, 1, 1), (GREEN, 0, 0, 0.2, 0.2)))
-    assert find_colors([image]) == [GREEN, RED, BLUE]
-    assert find_colors([image], count=2) == [RED, BLUE]
-    assert find_colors([image], count=1) == [RED]
-    assert find_colors([image], count=7) == [GREEN, RED, BLUE]
+    assert colors_of(image) == [GREEN, RED, BLUE]
+    assert colors_of(image, count=2) == [RED, BLUE]
+    assert colors_of(image, count=1) == [RED]
+    assert colors_of(image, count=7) == [GREEN, RED, BLUE]
 
 
 def test_count_finds_what_is_tiny():
     image = tensor(boxes(512, 512, RED, (BLUE, 0.5, 0.5, 0.512, 0.512)))
-    assert find_colors([image]) == [RED]
-    assert find_colors([image], count=2) == [RED, BLUE]
+    assert colors_of(image) == [RED]
+    assert colors_of(image, count=2) == [RED, BLUE]
+
+
+@pytest.mark.parametrize("amount", [MOST - 1, MOST, MOST + 1])
+def test_of_more_colors_than_fit_the_smallest_is_left_out(amount):
+    names = [*NINE.split(), "gray", "white"][:amount]
+    colors = [ImageColor.getrgb(name) for name in names]
+    columns = np.repeat(np.array(colors), [9] * (amount - 1) + [5], axis=0)
+    image = torch.from_numpy(columns / 255)[None].repeat(20, 1, 1)
+    assert find_colors([image]) == (colors[:MOST], amount > MOST)
 
 
 def test_colors_of_all_pictures_of_a_batch():
     batch = [tensor(boxes(32, 32, RED)), tensor(boxes(32, 32, BLUE, (WHITE, 0, 0, 1, 0.4)))]
-    assert set(find_colors(batch)) == {RED, BLUE, WHITE}
+    assert set(colors_of(*batch)) == {RED, BLUE, WHITE}
 
 
 def test_gradients_and_noise_give_no_more_than_fit():
     gradient = torch.linspace(0, 1, 700)[None, :, None].repeat(50, 1, 3)
-    assert len(find_colors([gradient])) == MOST
-    assert 1 <= len(find_colors([torch.rand(50, 50, 3)])) <= MOST
-    assert find_colors([torch.ones(1, 1, 1)]) == [WHITE]
+    assert len(colors_of(gradient)) == MOST
+    assert 1 <= len(colors_of(torch.rand(50, 50, 3))) <= MOST
+    assert colors_of(torch.ones(1, 1, 1)) == [WHITE]
 
 
 def test_transparent_places_have_no_color():
     image = torch.cat([tensor(boxes(64, 64, RED, (BLUE, 0, 0, 1, 0.5))), torch.ones(64, 64, 1)], -1)
     image[:32, :, 3] = 0
-    assert find_colors([image]) == [RED]
+    assert colors_of(image) == [RED]
     image[..., 3] = 0
-    assert find_colors([image]) == []
+    assert colors_of(image) == []
 
 
 # Their order
@@ -131,7 +181,7 @@ def order(image: Image.Image) -> list[str]:
     """The names, from the table below, of the colors that are found."""
     return [
         min(NAMES, key=lambda name: sum(abs(a - b) for a, b in zip(NAMES[name], c, strict=True)))
-        for c in find_colors([tensor(image)])
+        for c in colors_of(tensor(image))
     ]
 
 
