@@ -179,7 +179,7 @@ def remove_regions(model: Any) -> Any:
     patches: Patches = model.attachments.get(KEY, NO_PATCHES)
     model = model.clone()
     hidden = dict(patches)
-    for slot in sorted(patches, key=lambda slot: -slot.depth):
+    for slot in patches:
         found = replacement_at(model, slot.layer)
         if isinstance(found, AttentionPatch) and found.slot == slot:
             _restore(model, slot.layer, found.inner)
