@@ -92,7 +92,7 @@ def statistics(masks: Tensor) -> list[str]:
     """A line on each mask of [masks, H, W]: its size, its values, how much it covers."""
     size = f"{masks.shape[-1]} x {masks.shape[-2]}"
     count = len(masks)
-    return [f"mask {i} of {count}: {size}, {described(m)}." for i, m in enumerate(masks, 1)]
+    return [f"{i} of {count}: {described(mask)}, {size}." for i, mask in enumerate(masks, 1)]
 
 
 def described(mask: Tensor) -> str:
@@ -101,10 +101,7 @@ def described(mask: Tensor) -> str:
     if low == high:
         return FLAT.get(low, f"{low:.3g} everywhere")
     coverage, touched = mask.mean().item(), (mask > 0).float().mean().item()
-    return (
-        f"values {low:.3g} to {high:.3g}, coverage {percent(coverage)} (the mean), "
-        f"above 0 in {percent(touched)} of the pixels"
-    )
+    return f"covers {percent(coverage)}, above 0 in {percent(touched)}, {low:.3g} to {high:.3g}"
 
 
 def percent(share: float) -> str:
@@ -118,6 +115,6 @@ def percent(share: float) -> str:
 
 
 FLAT = {
-    0.0: "all black, coverage 0 %: a reference with it acts nowhere",
-    1.0: "all white, coverage 100 %: a reference with it acts everywhere",
+    0.0: "all black, covers 0 %: a reference with it acts nowhere",
+    1.0: "all white, covers 100 %: a reference with it acts everywhere",
 }

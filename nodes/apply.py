@@ -23,6 +23,7 @@ from .inputs import (
     over_time,
     strength,
 )
+from .layers import check_model
 from .load import LoadedAdapter, accept_adapter
 from .notices import say
 from .origin import check_origin
@@ -123,6 +124,7 @@ class ApplyIPAdapter(io.ComfyNode):
         over_time = read_over_time(frame_weights, step_weights, step_masks)
         if does_nothing(layer_schedule, weight, second_weight):
             return io.NodeOutput(model)
+        check_model(model, loaded)
         if image is not None:
             encoder = clip_vision if clip_vision is not None else brought
             reference = encode_reference(loaded, encoder, image, image_negative, noise)
@@ -151,7 +153,9 @@ def apply_region(
     return apply_face_lora(applied, loaded.lora, lora_strength, loaded.file)
 
 
-def check_settings(attn_mask: Tensor | None, start_at: float, end_at: float) -> Tensor | None:
+def check_settings(
+    attn_mask: Tensor | None, start_at: float, end_at: float, what: str = "reference"
+) -> Tensor | None:
     """The mask as [masks, H, W]; says so where mask or range leave the reference without effect."""
     if start_at > end_at:
         say(f"start_at {start_at:g} is after end_at {end_at:g}: this reference does nothing")
@@ -159,12 +163,10 @@ def check_settings(attn_mask: Tensor | None, start_at: float, end_at: float) -> 
         return None
     attn_mask = check_mask(attn_mask, "attn_mask")
     if not attn_mask.any():
-        say(ALL_BLACK)
+        say(ALL_BLACK.format(what))
     return attn_mask
 
 
-ALL_BLACK = (
-    "attn_mask is all black: this reference does nothing (nothing painted in the mask editor?)"
-)
+ALL_BLACK = "attn_mask is all black: this {} does nothing (nothing painted in the mask editor?)"
 
 NODES = [ApplyIPAdapter]

@@ -13,6 +13,8 @@ from ..weight_types.layers import does_nothing
 from .apply import apply_region, check_settings
 from .face_inputs import NOISE, encode_inputs, face_choice, face_sources, plus_version, version
 from .inputs import ReferenceSocket, attn_mask, layer_schedule, over_time, strength
+from .layers import check_model
+from .load import accept_adapter
 from .origin import made_with
 from .over_time import read_over_time
 
@@ -98,6 +100,7 @@ class ApplyIPAdapterFaceID(io.ComfyNode):
         schedule = LayerSchedule(layer_schedule, second_weight, layer_weights)
         mask = check_settings(attn_mask, start_at, end_at)
         over_time = read_over_time(frame_weights, step_weights, step_masks)
+        check_model(model, accept_adapter(ipadapter).loaded)
         sources = (ipadapter, clip_vision, insightface, image)
         chosen = (faceid_v2, weight_v2, face_select, face_index, plus_version)
         loaded, reference, crops = encode_inputs(*sources, noise, *chosen)

@@ -13,6 +13,7 @@ from ..masks.overlap import RULES, background
 from .apply import apply_region
 from .encode import encode_reference
 from .inputs import IPAdapterSocket, RegionSocket, clip_vision
+from .layers import check_model
 from .load import Pipeline, accept_adapter
 from .notices import say
 from .origin import check_origin
@@ -31,7 +32,10 @@ class ApplyIPAdapterRegions(io.ComfyNode):
             category="IPAdapter Regions",
             description="Puts any number of regions into a model at once: the same as a chain of "
             "Apply IPAdapter nodes, in one sampling pass, with a rule for masks that overlap.",
-            search_aliases=["regional ipadapter", "multiple references", "regional prompting"],
+            search_aliases=[
+                *("regional ipadapter", "multiple references", "regional prompt"),
+                *("attention couple", "background region"),
+            ],
             inputs=[
                 io.Model.Input("model", tooltip="An SD1.5 or SDXL model."),
                 IPAdapterSocket.Input(
@@ -157,6 +161,7 @@ def apply_planned(model: Any, adapter: Pipeline, clip_vision: Any, planned: Plan
     if not planned.acts:
         return model
     loaded, brought, _, lora_strength = adapter
+    check_model(model, loaded)
     reference = planned.reference
     if planned.image is None:
         check_origin(reference, loaded)

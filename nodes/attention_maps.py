@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from comfy.patcher_extension import WrappersMP
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..ipadapter.errors import pick
@@ -100,6 +100,7 @@ class AttentionMaps(io.ComfyNode):
                 ),
                 io.Mask.Output(display_name="mask", tooltip="The same maps as masks, 0 to 1."),
             ],
+            is_output_node=True,
         )
 
     @classmethod
@@ -116,7 +117,8 @@ class AttentionMaps(io.ComfyNode):
         maps = to_grid(maps, *(side * run.cell for side in maps.shape[-2:]))
         white = white_of(maps)
         maps = torch.where(white > 0, maps / white, 0.0)
-        return io.NodeOutput(maps[..., None].repeat(1, 1, 1, 3), maps)
+        image = maps[..., None].repeat(1, 1, 1, 3)
+        return io.NodeOutput(image, maps, ui=ui.PreviewImage(image))
 
 
 # [references, latents, height, width] -> as many of the latents as are drawn

@@ -8,7 +8,7 @@ from ..ipadapter.errors import IPAdapterError, pick
 from ..masks.color import FARTHEST, Color, partition, write_color
 from ..masks.palette import MOST, find_colors, read_colors
 from .checks import check_image
-from .notices import say
+from .notices import say, show
 from .progress import one_by_one
 from .swatches import swatches
 
@@ -101,6 +101,7 @@ class MasksFromColorMap(io.ComfyNode):
         coverage = masks.mean(dim=(1, 2, 3)).tolist()
         say_missing(palette, coverage)
         picture, text = swatches(masks[:, 0], palette, coverage)
+        show(text)
         return io.NodeOutput(
             masks.flatten(0, 1),
             ", ".join(map(write_color, palette)),
@@ -167,10 +168,11 @@ def say_missing(palette: list[Color], coverage: list[float]) -> None:
 
 def blocked(number: int, colors: int) -> ExecutionBlocker:
     """What a mask that does not exist hands on: whatever is connected to it does not run."""
-    last = "only mask_1" if colors == 1 else f"mask_1 to mask_{colors}"
+    last = "mask_1 alone" if colors == 1 else f"only mask_1 up to mask_{colors}"
     return ExecutionBlocker(
-        f"mask_{number} of Masks From Color Map does not exist, because the map has {colors} "
-        f"color{'s' * (colors > 1)}: connect {last}, or name {number} colors in its input colors"
+        f"mask_{number} of Masks From Color Map does not exist: this run has {colors} "
+        f"color{'s' * (colors > 1)}. Use {last}, set count to 0 or {number}, or name {number} "
+        "colors in colors"
     )
 
 

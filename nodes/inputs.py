@@ -23,7 +23,7 @@ def strength(noise: str) -> list[Any]:
     return [weight(), noise_input, weight_type(), *step_range()]
 
 
-def weight() -> Any:
+def weight(at_zero: str = "0 leaves the model as it is") -> Any:
     return io.Float.Input(
         "weight",
         default=1.0,
@@ -31,7 +31,7 @@ def weight() -> Any:
         max=3.0,
         step=0.05,
         tooltip="How strongly the reference acts. 0.5 to 0.8 leaves the prompt its "
-        "say; 0 leaves the model as it is; below 0 pushes away from the reference.",
+        f"say; {at_zero}; below 0 pushes away from the reference.",
     )
 
 
@@ -78,7 +78,7 @@ def over_time() -> list[Any]:
             optional=True,
             advanced=True,
             tooltip="For a batch or a clip: a factor of weight for each latent, such as 1, 0.5, 0; "
-            "the last is for all that follow. Empty: 1 for all.",
+            "the last is for all that follow; 0.5 is written with a point. Empty: 1 for all.",
         ),
         io.String.Input(
             "step_weights",
@@ -86,8 +86,8 @@ def over_time() -> list[Any]:
             optional=True,
             advanced=True,
             tooltip="A factor of weight over the steps, on the scale of start_at and end_at: "
-            "'0: 1, 0.6: 1, 1: 0.2' with straight lines between, or '1, 0.5, 0' evenly spread. "
-            "Empty: 1 all along.",
+            "'0: 1, 0.6: 1, 1: 0.2' with straight lines between, or '1, 0.5, 0' evenly spread; "
+            "0.5 is written with a point. Empty: 1 all along.",
         ),
         io.Mask.Input(
             "step_masks",
@@ -139,6 +139,7 @@ def layer_schedule() -> list[Any]:
             max=5.0,
             step=0.05,
             optional=True,
+            advanced=True,
             tooltip="Only for schedules with two parts. style and composition: the weight of the "
             "composition. precise: how strongly to steer away from the other part; 0 does not.",
         ),
@@ -146,6 +147,7 @@ def layer_schedule() -> list[Any]:
             "layer_weights",
             default="",
             optional=True,
+            advanced=True,
             tooltip="Weights of your own, times weight: 'style: 1, composition: 0.3', 'output: 1', "
             "'input 8: 0.5', or by number as '3: 1, 6: 0.5'. What is not named gets 0. Empty: "
             "layer_schedule alone decides.",

@@ -70,6 +70,11 @@ def spatial_transformers(block: Any) -> Iterator[tuple[str, SpatialTransformer]]
             yield name, module
 
 
+def check_model(model: Any, loaded: LoadedAdapter) -> None:
+    """IPAdapterError unless the adapter is for this model: said before anything is encoded."""
+    check_fit(loaded, find_layers(model))
+
+
 def check_fit(loaded: LoadedAdapter, layers: Mapping[Layer, LayerShape]) -> None:
     adapter = loaded.adapter
     widths, context = [s.width for s in layers.values()], next(iter(layers.values())).context

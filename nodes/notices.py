@@ -10,22 +10,20 @@ _shown: tuple[object, list[str]] = (None, [])
 
 
 def say(text: str) -> None:
-    """Log the text, and show it on the node that is running, below what that has said before."""
-    global _shown
+    """Log the text, and show it on the node that is running."""
     logging.warning("IPAdapter Regions: %s", text.replace("\n", "; "))
+    show(text)
+
+
+def show(text: str) -> None:
+    """Put the text on the node that is running, below what it has said before in this run."""
+    global _shown
     context = get_executing_context()
-    if context is None:
+    server = getattr(PromptServer, "instance", None)
+    if context is None or server is None:
         return
     run = (context.prompt_id, context.node_id)
     before = _shown[1] if _shown[0] == run else []
     texts = [*before, text] if text not in before else before
     _shown = (run, texts)
-    show("\n".join(texts))
-
-
-def show(text: str) -> None:
-    """Put the text on the node that is running, in place of what it shows."""
-    context = get_executing_context()
-    server = getattr(PromptServer, "instance", None)
-    if context is not None and server is not None:
-        server.send_progress_text(text, context.node_id)
+    server.send_progress_text("\n".join(texts), context.node_id)

@@ -83,8 +83,9 @@ class PreviewMask(io.ComfyNode):
             check_image(image, "image")
         grid = latent_grid(masks, image, latent)
         pictures = [draw(*pair, grid) for pair in pairs(masks, image)]
-        text = "\n".join([*stretched(masks, image, latent, grid), *statistics(masks)])
-        show(text)
+        notice, lines = stretched(masks, image, latent, grid), statistics(masks)
+        show("\n".join(lines))
+        text = "\n".join([*notice, *lines])
         return io.NodeOutput(mask, ui={**ui.PreviewImage(pictures).as_dict(), "text": (text,)})
 
 

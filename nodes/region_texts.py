@@ -39,8 +39,8 @@ def joined_text(
         bare = share_without([mask for _, mask in masked])
         if bare > 0:
             say(
-                f"{which}: {bare:.1%} of the picture has no {which} text at all; connect a base "
-                f"{which}, or give the background one"
+                f"connect a base {which}, or give the background one: {bare:.1%} of the picture "
+                f"has no {which} text at all"
             )
     return joined
 

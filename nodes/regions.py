@@ -56,9 +56,12 @@ class IPAdapterRegion(io.ComfyNode):
             node_id="IPAdapterRegion",
             display_name="IPAdapter Region",
             category="IPAdapter Regions",
-            description="One region for Apply Regions: a picture, where and how strongly it acts, "
+            description="One region for Apply IPAdapter Regions: a picture, where and how strongly it acts, "
             "and, if wanted, a text of its own for the same place.",
-            search_aliases=["regional ipadapter", "regional conditioning", "masked reference"],
+            search_aliases=[
+                *("regional ipadapter", "regional prompt", "regional conditioning"),
+                *("masked reference", "attention couple"),
+            ],
             inputs=[
                 io.Image.Input(
                     "image",
@@ -73,7 +76,9 @@ class IPAdapterRegion(io.ComfyNode):
                     "References or Load Reference give.",
                 ),
                 io.Mask.Input("attn_mask", optional=True, tooltip=PLACE),
-                weight(),
+                weight(
+                    "at 0 the picture does nothing, but the region keeps its place among others"
+                ),
                 weight_type(),
                 *layer_schedule(),
                 *step_range(),
@@ -126,7 +131,7 @@ class IPAdapterRegion(io.ComfyNode):
             )
         if image is not None:
             check_image(image, "image")
-        mask = check_settings(attn_mask, start_at, end_at)
+        mask = check_settings(attn_mask, start_at, end_at, "region")
         schedule = LayerSchedule(layer_schedule, second_weight, layer_weights)
         changes = read_over_time(frame_weights, step_weights, step_masks)
         settings = (weight, weight_type, start_at, end_at, unfold_batch, schedule, changes)
@@ -140,8 +145,9 @@ PLACE = (
     "limits where the sampler paints (a latent's noise mask)."
 )
 OWN_TEXT = (
-    "A text that counts only inside attn_mask, beside the base text of Apply Regions. Core's "
-    "conditioning mask does it: each text adds a row to the UNet's batch, so a step takes longer."
+    "A text that counts only inside attn_mask, beside the base text of Apply IPAdapter "
+    "Regions, at all steps. Core's conditioning mask does it: each text adds a row to the UNet's "
+    "batch, so a step takes longer."
 )
 
 

@@ -150,6 +150,10 @@ OTHER_BATCH = (
 )
 
 
+def plural(count: int, word: str) -> str:
+    return f"{count} {word}{'s' * (count != 1)}"
+
+
 def counts(region: Region) -> dict[str, int]:
     """How many of each thing there are of which each latent gets its own."""
     pictures = len(region.reference.positive) if region.unfold_batch else 1
@@ -202,7 +206,9 @@ class Run:
                     )
             for name, count in counts(region).items():
                 if count > latents:
-                    self.say_once(f"{count} {name} for {latents} latents: the last are not used")
+                    self.say_once(
+                        f"{count} {name} for {plural(latents, 'latent')}: the last are not used"
+                    )
 
     def inputs(
         self, x: Tensor, t: Tensor, options: Mapping[str, Any], dtype: torch.dtype

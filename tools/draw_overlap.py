@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 ROOT = Path(__file__).resolve().parent.parent
-SIZE, GAP, TITLE = 220, 12, 30
+SIZE, GAP, TITLE, COLUMNS = 300, 16, 54, 2
 COLORS = torch.tensor([[0.95, 0.25, 0.2], [0.2, 0.5, 1.0], [0.35, 0.7, 0.3]])
 
 
@@ -28,22 +28,23 @@ def panels() -> dict[str, list[torch.Tensor]]:
     masks, ranges = [disc(0.37, 0.45, 0.27, 0.1), disc(0.63, 0.55, 0.27, 0.1)], [(0.0, 1.0)] * 2
     drawn = {name: rule(masks, ranges) for name, rule in RULES.items()}
     rest = background(masks, ranges, None, (0.0, 1.0))
-    return {**drawn, "with background": [*RULES["normalise"](masks, ranges), rest]}
+    return {**drawn, "normalise, with background": [*RULES["normalise"](masks, ranges), rest]}
 
 
 def main() -> None:
     sys.modules["pack"] = type(sys)("pack")
     sys.modules["pack"].__path__ = [str(ROOT)]
     drawn = panels()
-    width = len(drawn) * (SIZE + GAP) + GAP
-    picture = Image.new("RGB", (width, SIZE + TITLE + GAP), "#202020")
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(16)
+    across, down = SIZE + GAP, SIZE + TITLE
+    rows = -(-len(drawn) // COLUMNS)
+    picture = Image.new("RGB", (COLUMNS * across + GAP, rows * down + GAP), "#202020")
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(22)
     for number, (name, masks) in enumerate(drawn.items()):
         tints = [m[0, ..., None] * color for m, color in zip(masks, COLORS, strict=False)]
         pixels = (torch.stack(tints).sum(0).clamp(0, 1) * 255).byte().numpy()
-        left = GAP + number * (SIZE + GAP)
-        picture.paste(Image.fromarray(pixels), (left, TITLE))
-        draw.text((left, 6), name, fill="white", font=font)
+        left, top = GAP + number % COLUMNS * across, number // COLUMNS * down
+        draw.text((left, top + 18), name, fill="white", font=font)
+        picture.paste(Image.fromarray(pixels), (left, top + TITLE))
     picture.save(ROOT / "nodes" / "web" / "docs" / "overlap.png", optimize=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -53,17 +54,23 @@ class Client:
                 # None: only where a person watches
                 with tqdm(total=len(graph), disable=None if progress else True, leave=False) as bar:
                     try:
-                        await follow(socket, job, progress_shower(bar, graph))
+                        blocked = await follow(socket, job, progress_shower(bar, graph))
                     except asyncio.CancelledError:  # Ctrl-C
                         await self._cancel(session, job)
                         raise
             outputs = await self._finished(session, graph, job)
-            return [
+            pictures = [
                 Picture(title(graph, node), image["filename"], await self._view(session, image))
                 for node, output in outputs.items()
                 for image in output.get("images", [])
                 if image.get("type") == "output"
             ]
+        lines = [failure(graph, error) for error in blocked]
+        if lines and not pictures:
+            raise RunError("\n".join(lines))
+        for line in lines:
+            print(line, file=sys.stderr)
+        return pictures
 
     async def _queue(self, session: aiohttp.ClientSession, graph: Graph, client_id: str) -> str:
         body = {"prompt": graph, "client_id": client_id}
@@ -127,16 +134,23 @@ class Client:
 
 async def follow(
     socket: aiohttp.ClientWebSocketResponse, job: str, show: Callable[[str, dict], None]
-) -> None:
-    """Hand on the events of one job until it ends; binary previews are passed over."""
+) -> list[dict]:
+    """Hand on the events of one job until it ends; binary previews are passed over.
+
+    The errors of nodes that were blocked: a node before them gave no value, and the job went on.
+    """
+    blocked: list[dict] = []
     async for message in socket:
         if message.type != aiohttp.WSMsgType.TEXT:
             continue
         event = message.json()
         if event["data"].get("prompt_id") == job:
             show(event["type"], event["data"])
-            if event["type"] in ENDINGS:
-                return
+            if event["data"].get("exception_type") == "ExecutionBlocked":
+                blocked.append(event["data"])
+            elif event["type"] in ENDINGS:
+                break
+    return blocked
 
 
 def progress_shower(bar: tqdm, graph: Graph) -> Callable[[str, dict], None]:

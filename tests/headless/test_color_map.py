@@ -157,8 +157,8 @@ def test_given_colors_keep_their_order_and_found_ones_go_from_left_to_right():
 def test_masks_beyond_the_palette_block_what_is_connected():
     *_, mask_10 = run(MasksFromColorMap, image=halves("blue", "red")[None])
     assert mask_10.message == (
-        "mask_10 of Masks From Color Map does not exist, because the map has 2 colors: connect "
-        "mask_1 to mask_2, or name 10 colors in its input colors"
+        "mask_10 of Masks From Color Map does not exist: this run has 2 colors. Use only mask_1 up "
+        "to mask_2, set count to 0 or 10, or name 10 colors in colors"
     )
 
 

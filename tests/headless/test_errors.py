@@ -9,12 +9,14 @@ import safetensors.torch
 import torch
 from ipadapter_pack.ipadapter.errors import IPAdapterError
 from ipadapter_pack.ipadapter.faces import choose
+from ipadapter_pack.nodes.apply_regions import ApplyIPAdapterRegions
 from ipadapter_pack.nodes.encode_faces import structure_weight
 from ipadapter_pack.nodes.face_models import usable_providers
 from ipadapter_pack.nodes.fit_image import FitImage
 from ipadapter_pack.nodes.load import IPAdapterModelLoader, LoadedAdapter, load_adapter
 from ipadapter_pack.nodes.reference_files import SaveReference
 from ipadapter_pack.nodes.references import EncodeReference
+from ipadapter_pack.nodes.regions import IPAdapterRegion
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.support import ENCODER, adapter, apply, left_half
 
@@ -61,6 +63,20 @@ def test_adapter_for_another_base_model():
     assert "tiny.safetensors" in message
     assert "has 16 layers" in message
     assert "the model has 70" in message
+
+
+def test_another_base_model_is_said_before_another_encoder():
+    """An SDXL adapter usually wants another encoder too; loading that would help nobody."""
+    sdxl = tiny.adapter_file(tiny.widths(tiny.shared_model("SDXL")), "base", width=1280)
+    loaded, regions = LoadedAdapter(sdxl, "sdxl.safetensors"), {"region_1": None}
+    regions["region_1"] = IPAdapterRegion.execute(image=tiny.picture(0))[0]
+    for use in (
+        lambda: apply(tiny.shared_model(), loaded),
+        lambda: ApplyIPAdapterRegions.execute(
+            tiny.shared_model(), loaded, regions, clip_vision=tiny.clip_vision()
+        ),
+    ):
+        assert "sdxl.safetensors is for another base model" in message_of(use)
 
 
 def test_published_base_models_are_named(file):

@@ -88,10 +88,7 @@ def test_the_overlay_has_the_pictures_size(shown):
     assert picture.shape == (64, 96, 3)
     assert (picture[:, :46] == 102).all()
     assert (picture[:, 50:, 0].astype(int) - picture[:, 50:, 1] > 100).all()
-    assert text == (
-        "mask 1 of 1: 48 x 32, values 0 to 1, coverage 50.0 % (the mean), "
-        "above 0 in 50.0 % of the pixels."
-    )
+    assert text == ("1 of 1: covers 50.0 %, above 0 in 50.0 %, 0 to 1, 48 x 32.")
 
 
 @pytest.mark.parametrize(("masks", "images"), [(3, 1), (1, 3), (3, 2), (2, 3)])
@@ -158,8 +155,8 @@ def test_every_mask_of_a_batch_gets_its_levels(shown):
     mask = torch.stack([torch.zeros(64, 64), torch.ones(64, 64)])
     pictures, text = shown(mask=mask, view="attention")
     assert [int(picture[10, 10, 0]) for picture in pictures] == [0, 255]
-    assert "mask 1 of 2: 64 x 64, all black, coverage 0 %" in text
-    assert "mask 2 of 2: 64 x 64, all white, coverage 100 %" in text
+    assert "1 of 2: all black, covers 0 %" in text
+    assert "2 of 2: all white, covers 100 %" in text
 
 
 def test_masks_smaller_than_a_cell_have_one(shown):
@@ -189,8 +186,8 @@ def test_the_statistics_appear_on_the_running_node(temporary_folder, monkeypatch
     *_, last = server.sent
     assert b"17" in last
     assert last.endswith(
-        b"the mask is stretched.\n"
-        b"mask 1 of 1: 8 x 8, all black, coverage 0 %: a reference with it acts nowhere."
+        b"the mask is stretched\n"
+        b"1 of 1: all black, covers 0 %: a reference with it acts nowhere, 8 x 8."
     )
 
 
@@ -211,7 +208,7 @@ def test_a_server_sends_pictures_and_text(client):
     outputs = ran["outputs"]
     for node in ("3", "4"):
         assert len(outputs[node]["images"]) == 1
-        assert outputs[node]["text"] == ["mask 1 of 1: 64 x 32, 0.5 everywhere."]
+        assert outputs[node]["text"] == ["1 of 1: 0.5 everywhere, 64 x 32."]
 
 
 EMPTY_IMAGE = {"width": 128, "height": 64, "batch_size": 1, "color": 255}

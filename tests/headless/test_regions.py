@@ -280,7 +280,10 @@ def test_region_with_a_text_alone(loaded):
 def test_texts_that_leave_a_part_without_any_are_told(loaded, caplog):
     regions = [region(0, positive=tiny.conditioning(3), attn_mask=box(0, 16))]
     apply_regions(tiny.shared_model(), loaded, regions)
-    assert "positive: 75.0% of the picture has no positive text at all" in caplog.text
+    assert (
+        "connect a base positive, or give the background one: 75.0% of the picture has no positive"
+        in caplog.text
+    )
 
 
 def test_output_of_a_text_that_nobody_gave_says_so_where_it_is_used(loaded):

@@ -189,3 +189,10 @@ def test_run_takes_a_folder_of_face_models_or_one_with_such_folders(model_folder
 
 def contents(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def test_run_says_what_blocked_a_picture(run):
+    """ComfyUI calls such a job completed: the third color's mask is there, the fourth is not."""
+    code, paths, errors = run("regions_from_color_map", *TINY, *QUICK, "--set=color_map.count=3")
+    assert (code, paths) == (2, []), errors
+    assert any("mask_4 of Masks From Color Map does not exist" in line for line in errors)

@@ -137,31 +137,31 @@ def test_the_label_says_width_before_height_and_is_readable():
 @pytest.mark.parametrize(
     ("mask", "line"),
     [
-        (torch.zeros(4, 6), "all black, coverage 0 %: a reference with it acts nowhere"),
-        (torch.ones(4, 6), "all white, coverage 100 %: a reference with it acts everywhere"),
+        (torch.zeros(4, 6), "all black, covers 0 %: a reference with it acts nowhere"),
+        (torch.ones(4, 6), "all white, covers 100 %: a reference with it acts everywhere"),
         (torch.full((4, 6), 0.25), "0.25 everywhere"),
         (
             torch.tensor([[0.0, 0.0, 0.5, 1.0]]),
-            "values 0 to 1, coverage 37.5 % (the mean), above 0 in 50.0 % of the pixels",
+            "covers 37.5 %, above 0 in 50.0 %, 0 to 1",
         ),
         (
             torch.tensor([[0.2, 0.4]]),
-            "values 0.2 to 0.4, coverage 30.0 % (the mean), above 0 in 100.0 % of the pixels",
+            "covers 30.0 %, above 0 in 100.0 %, 0.2 to 0.4",
         ),
     ],
 )
 def test_what_is_said_of_a_mask(mask, line):
     size = f"{mask.shape[1]} x {mask.shape[0]}"
-    assert statistics(mask[None]) == [f"mask 1 of 1: {size}, {line}."]
+    assert statistics(mask[None]) == [f"1 of 1: {line}, {size}."]
 
 
 def test_there_is_a_line_per_mask():
     lines = statistics(torch.stack([torch.zeros(2, 2), torch.ones(2, 2)]))
-    assert [line.split(",")[0] for line in lines] == ["mask 1 of 2: 2 x 2", "mask 2 of 2: 2 x 2"]
+    assert [line.split(",")[0] for line in lines] == ["1 of 2: all black", "2 of 2: all white"]
 
 
 def test_a_single_pixel_is_never_called_nothing_nor_a_hole_everything():
     dot = torch.zeros(100, 100)
     dot[3, 4] = 1
-    assert "coverage less than 0.1 %" in statistics(dot[None])[0]
-    assert "coverage more than 99.9 %" in statistics(1 - dot[None])[0]
+    assert "covers less than 0.1 %" in statistics(dot[None])[0]
+    assert "covers more than 99.9 %" in statistics(1 - dot[None])[0]
