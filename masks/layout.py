@@ -39,7 +39,10 @@ def crop_to_grid(mask: Tensor, canvas: tuple[int, int], area: Area | None, grid:
 
 def crop(mask: Tensor, picture: tuple[int, int] | None, area: Area) -> Tensor:
     """[masks, height, width] -> [masks, *area's size]: a mask of a picture of that size (None: of
-    the mask's own), within an area given in pixels. What lies outside of the picture is black."""
+    the mask's own), within an area given in pixels. What lies outside of the picture is black. A
+    mask of one pixel is of a picture of any size."""
+    if picture is None and mask.shape[-2:] == (1, 1):
+        return mask.expand(-1, area.height, area.width).clone()
     height, width = picture or mask.shape[-2:]
     cropped = mask.new_zeros(len(mask), area.height, area.width)
     rows = slice(max(area.y, 0), max(min(area.y + area.height, height), 0))
@@ -59,7 +62,9 @@ def times(mask: Tensor | None, other: Tensor) -> Tensor:
 
 
 def same_shape(mask: Sequence[int], canvas: Sequence[int]) -> bool:
-    """Whether the two aspect ratios agree to within one cell of the canvas."""
+    """Whether the two aspect ratios agree to within one cell of the canvas; one pixel fits any."""
+    if tuple(mask) == (1, 1):
+        return True
     by_width = abs(mask[0] * canvas[1] / mask[1] - canvas[0])
     by_height = abs(mask[1] * canvas[0] / mask[0] - canvas[1])
     return min(by_width, by_height) <= 1.0

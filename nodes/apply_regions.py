@@ -17,6 +17,7 @@ from .layers import check_model
 from .load import Pipeline, accept_adapter
 from .notices import say
 from .origin import check_origin
+from .over_time import say_stretched
 from .region_texts import Conditioning, joined_text, with_frames
 from .regions import Planned
 
@@ -148,6 +149,8 @@ def settle(regions: dict[str, Planned], overlap: str) -> dict[str, Planned]:
         name: replace(planned, mask=mask)
         for (name, planned), mask in zip(regions.items(), rule(masks, ranges), strict=True)
     }
+    if rest is not None or overlap != "add":
+        say_stretched([*masks, rest and rest.mask])
     if rest is not None:
         mask = background(masks, ranges, rest.mask, (rest.start_at, rest.end_at))
         if mask is not None and not mask.any():

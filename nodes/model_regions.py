@@ -57,7 +57,7 @@ class CropRegions(io.ComfyNode):
             say(NO_REFERENCES)
             return io.NodeOutput(model)
         picture = (picture_height, picture_width) if picture_width and picture_height else None
-        sizes = {tuple(m.shape[-2:]) for r in regions for m in r.masks if m is not None}
+        sizes = {tuple(m.shape[-2:]) for r in regions for m in r.masks if m is not None} - {(1, 1)}
         if picture is None and len(sizes) > 1:
             found = ", ".join(f"{width} x {height}" for height, width in sorted(sizes))
             say(f"the masks are of several sizes ({found}): set picture_width and picture_height")

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from ..ipadapter.attention import Gauge, Rows, value_norms
 from ..ipadapter.errors import IPAdapterError
@@ -24,6 +25,7 @@ RECORD_KEY = "ipadapter_regions_record"
 KEPT = 4  # runs of a record: a picture is often sampled in two or three
 
 Grid = tuple[int, int]
+Norms = WeakTensorKeyDictionary  # of values that are still laid out
 
 
 class RecordedRun(NamedTuple):
@@ -65,7 +67,9 @@ class Record:
         if not same_size:
             size = f"{samples.shape[-1]} x {samples.shape[-2]} cells, a batch of {len(samples)}"
             raise IPAdapterError(OTHER_RUN.format(size))
-        run = (same or same_size)[0]
+        if not same:
+            say(OTHER_LATENT)
+        run = next((run for run in same or same_size if len(run.maps)), (same or same_size)[0])
         if not len(run.maps):
             raise IPAdapterError(NO_REFERENCES)
         if not run.seen:
@@ -79,6 +83,10 @@ class Record:
 NO_RUN = (
     "record: nothing is recorded yet: sample with the model that came out of Record Attention, and "
     "if the sampler has kept its result from before, change its seed"
+)
+OTHER_LATENT = (
+    "no recorded run gave exactly this latent (a node changed it, or there were too many runs since):"
+    " the last run of its size is drawn"
 )
 OTHER_RUN = (
     "latent: no sampling run of the recorded model gave this latent ({}): connect the latent of "
@@ -100,7 +108,7 @@ class Recording:
     def __init__(self, regions: Sequence[Region]):
         self.regions = regions
         self._meters: dict[tuple[Call, tuple[int, ...] | None], Meter] = {}
-        self._norms: dict[int, tuple[Rows, Tensor]] = {}
+        self._norms = Norms()
 
     @property
     def seen(self) -> bool:
@@ -121,22 +129,17 @@ class Recording:
         times = torch.zeros(latents, *size)
         for (call, window), meter in self._meters.items():
             frames = [min(frame, latents - 1) for frame in window or range(call.latents)]
-            for number, chunk in enumerate(call.chunks):
-                if chunk.positive:
-                    here = on_canvas(torch.full(call.grid, 1.0), call, chunk, size)
-                    times[frames] += meter.calls * here
-                    self._add(total, frames, meter, call, number, size)
+            positive = [(i, chunk) for i, chunk in enumerate(call.chunks) if chunk.positive]
+            for _, chunk in positive:
+                here = on_canvas(torch.full(call.grid, 1.0), call, chunk, size)
+                times[frames] += meter.calls * here
+            for (lane, grid), sums in meter.sums.items():
+                chunks = sums.cpu().view(len(call.chunks), call.latents, *grid, len(lane))
+                for number, chunk in positive:
+                    seen = on_canvas(chunks[number].movedim(-1, 0), call, chunk, size)
+                    for region, one in zip(lane, seen, strict=True):
+                        total[self.regions.index(region), frames] += one
         return total / times.clamp(min=1)
-
-    def _add(
-        self, total: Tensor, frames: list[int], meter: Meter, call: Call, number: int, size: Grid
-    ) -> None:
-        """What a conditioning of the call saw, onto the total of its latents."""
-        for (lane, grid), sums in meter.sums.items():
-            chunks = sums.cpu().view(len(call.chunks), call.latents, *grid, len(lane))
-            seen = on_canvas(chunks[number].movedim(-1, 0), call, call.chunks[number], size)
-            for region, one in zip(lane, seen, strict=True):
-                total[self.regions.index(region), frames] += one
 
     def __deepcopy__(self, memo: object) -> Recording:
         return self
@@ -145,15 +148,15 @@ class Recording:
 class Meter:
     """One kind of UNet call: what its layers saw, in all calls together."""
 
-    def __init__(self, norms: dict[int, tuple[Rows, Tensor]]):
+    def __init__(self, norms: Norms):
         self.calls = 0
         # [rows, latents * queries, references] per lane and grid, on the device
         self.sums: dict[tuple[Lane, Grid], Tensor] = {}
         self._norms = norms
 
     def gauge(self, lane: Lane, rows: Rows, grid: Grid, heads: int) -> Gauge:
-        if id(rows) not in self._norms:
-            self._norms[id(rows)] = rows, value_norms(rows, heads)
+        if rows.v not in self._norms:
+            self._norms[rows.v] = value_norms(rows, heads)
 
         def add(seen: Tensor) -> None:
             if (lane, grid) in self.sums:
@@ -161,7 +164,7 @@ class Meter:
             else:
                 self.sums[lane, grid] = seen
 
-        return Gauge(self._norms[id(rows)][1], add)
+        return Gauge(self._norms[rows.v], add)
 
 
 def on_canvas(seen: Tensor, call: Call, chunk: Chunk, size: Grid) -> Tensor:

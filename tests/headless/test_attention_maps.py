@@ -1,12 +1,14 @@
 """Attention maps show what each layer saw, cost three kernels, and change no picture."""
 
 import copy
+import gc
 
 import pytest
 import torch
 import torch.nn.functional as F
 from comfy_api.torch_helpers import set_torch_compile_wrapper
 from ipadapter_pack.ipadapter.errors import IPAdapterError
+from ipadapter_pack.nodes import recording, run
 from ipadapter_pack.nodes.attention_maps import AttentionMaps, RecordAttention
 from ipadapter_pack.nodes.layers import find_layers
 from ipadapter_pack.nodes.patching import regions_of, remove_regions
@@ -210,7 +212,26 @@ def test_recording_changes_no_picture_and_no_model(loaded):
     assert torch.equal(tiny.sample(model, batch=2), before)
 
 
-def test_each_sampler_finds_its_own_run(loaded):
+def test_recording_keeps_no_layout_that_is_gone(loaded, monkeypatch):
+    """A long clip lays keys and values out anew for each window; few stay, recorded or not."""
+    made = []
+    monkeypatch.setattr(
+        recording, "Recording", lambda *a, cls=recording.Recording: made.append(cls(*a)) or made[-1]
+    )
+    pictures = torch.cat([tiny.picture(i) for i in range(20)])
+    model, _ = record(apply(tiny.shared_model(), loaded, pictures, unfold_batch=True))
+    left = []
+
+    def count(*_):
+        gc.collect()
+        left.append(len(made[0]._norms))
+
+    model.set_model_sampler_post_cfg_function(lambda arguments: count() or arguments["denoised"])
+    tiny.sample(in_windows(model, 2, 0), batch=20, steps=3)
+    assert max(left) <= 16 * run.KEPT
+
+
+def test_each_sampler_finds_its_own_run(loaded, caplog):
     model, recorded = record(apply(tiny.shared_model(), loaded, 1, attn_mask=left_half()))
     runs = [tiny.sample(model, size=size, cfg=cfg) for size in ((8, 8), SIZE) for cfg in (3.0, 5.0)]
     alone = []
@@ -223,8 +244,10 @@ def test_each_sampler_finds_its_own_run(loaded):
     for samples, expected in zip(runs, alone, strict=True):
         assert torch.equal(maps(recorded, samples), expected)
         assert torch.equal(maps(recorded, samples.clone()), expected)
+    assert not caplog.text
     # Changed after the sampler: the last run of that size.
     assert torch.equal(maps(recorded, runs[0] * 2), alone[1])
+    assert "no recorded run gave exactly this latent" in caplog.text
     said = message_of(lambda: maps(recorded, torch.zeros(1, 4, 24, 16)))
     assert "no sampling run" in said
     assert "16 x 24" in said

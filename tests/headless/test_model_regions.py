@@ -4,11 +4,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from ipadapter_pack.nodes.apply_regions import ApplyIPAdapterRegions
 from ipadapter_pack.nodes.model_regions import CropRegions, RemoveReferences
 from ipadapter_pack.nodes.patching import regions_of
+from ipadapter_pack.nodes.regions import IPAdapterRegion
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.mask_inputs import PROPERTIES, any_mask, check_mask_output
-from ipadapter_pack.tests.headless.support import adapter, apply, left_half
+from ipadapter_pack.tests.headless.support import ENCODER, adapter, apply, left_half
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +86,18 @@ def test_crop_of_a_picture_of_another_size_than_its_masks(loaded):
         assert region.mask.shape == (1, 64, 64)
         assert region.mask[..., :24].all()
         assert not region.mask[..., 40:].any()
+
+
+@pytest.mark.parametrize("rule", ["normalise", "priority"])
+def test_crop_of_regions_that_act_everywhere(loaded, caplog, rule):
+    """A rule gives them a mask of one pixel, which says nothing about the picture's size."""
+    regions = {f"region_{i}": IPAdapterRegion.execute(image=tiny.picture(i))[0] for i in (1, 2)}
+    model = ApplyIPAdapterRegions.execute(
+        tiny.shared_model(), loaded, regions, overlap=rule, clip_vision=ENCODER
+    )[0]
+    whole = tiny.sample(model, size=(8, 12))
+    assert torch.equal(tiny.sample(crop(model, 256, 256, 96, 64), size=(8, 12)), whole)
+    assert not caplog.text
 
 
 def test_apply_after_crop_keeps_the_cropped_regions(loaded):

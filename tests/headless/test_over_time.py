@@ -101,6 +101,11 @@ def test_step_masks_take_turns(loaded):
     assert acts == [(True, False), (False, True), (False, False), (False, False)]
 
 
+def test_step_masks_of_another_shape_than_the_mask_are_told(loaded, caplog):
+    apply(tiny.shared_model(), loaded, 1, attn_mask=left_half(), step_masks=torch.ones(2, 8, 16))
+    assert "a mask is 16 x 8, another 64 x 64: the first is stretched to that" in caplog.text
+
+
 def test_step_masks_stay_within_the_mask(loaded):
     q = queries(2)
     masks = torch.cat([left_half(128, 128), torch.ones(1, 128, 128)])

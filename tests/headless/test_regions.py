@@ -129,6 +129,20 @@ def test_overlap_is_what_the_rule_makes_of_the_masks(loaded, rule):
     assert torch.equal(tiny.sample(model), tiny.sample(chain))
 
 
+@pytest.mark.parametrize(
+    ("overlap", "rest"), [("normalise", None), ("priority", None), ("add", 2), ("add", None)]
+)
+def test_masks_of_another_shape_are_told_where_all_get_one_size(loaded, caplog, overlap, rest):
+    regions = [
+        region(0, attn_mask=torch.ones(1, 64, 64)),
+        region(1, attn_mask=torch.ones(1, 32, 90)),
+    ]
+    rest = None if rest is None else region(rest, attn_mask=torch.rand(1, 64, 64))
+    apply_regions(tiny.shared_model(), loaded, regions, overlap=overlap, background=rest)
+    said = "a mask is 90 x 32, another 64 x 64: the first is stretched to that"
+    assert (said in caplog.text) == (overlap != "add" or rest is not None)
+
+
 def test_a_region_switched_off_still_holds_its_place(loaded):
     regions = [region(0, attn_mask=box(0, 40), weight=0), region(1, attn_mask=box(20, 64))]
     model, *_ = apply_regions(tiny.shared_model(), loaded, regions, overlap="priority")

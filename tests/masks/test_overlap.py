@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from ipadapter_pack.masks.layout import Area, crop, times
@@ -131,6 +131,7 @@ def test_same_size_does_not_share_memory_with_what_it_was_given():
     x=st.integers(-8, 8), y=st.integers(-8, 8), width=st.integers(1, 8), height=st.integers(1, 8),
 )  # fmt: skip
 def test_crop_is_the_loop(size, x, y, width, height):
+    assume(size != (1, 1))
     mask = torch.rand(2, *size)
     found = crop(mask, None, Area(y, x, height, width))
     expected = torch.zeros(2, height, width)
@@ -138,6 +139,12 @@ def test_crop_is_the_loop(size, x, y, width, height):
         if 0 <= row + y < size[0] and 0 <= column + x < size[1]:
             expected[:, row, column] = mask[:, row + y, column + x]
     assert torch.equal(found, expected)
+
+
+def test_crop_of_one_pixel_is_that_value():
+    """It fits a picture of any size, so nothing is known to lie outside of it."""
+    assert crop(torch.full((2, 1, 1), 0.3), None, Area(5, -9, 4, 3)).eq(0.3).all()
+    assert crop(torch.ones(1, 1, 1), (8, 8), Area(6, 0, 4, 1))[0, :, 0].tolist() == [1, 1, 0, 0]
 
 
 def test_crop_of_a_picture_that_is_larger_than_the_mask():
