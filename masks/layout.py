@@ -53,14 +53,6 @@ def crop(mask: Tensor, picture: tuple[int, int] | None, area: Area) -> Tensor:
     return cropped
 
 
-def times(mask: Tensor | None, other: Tensor) -> Tensor:
-    """The product of two masks [masks, H, W], at the size of the larger."""
-    if mask is None:
-        return other
-    size = max(mask.shape[-2:], other.shape[-2:], key=lambda size: size[0] * size[1])
-    return to_grid(mask, *size) * to_grid(other, *size)
-
-
 def same_shape(mask: Sequence[int], canvas: Sequence[int]) -> bool:
     """Whether the two aspect ratios agree to within one cell of the canvas; one pixel fits any."""
     if tuple(mask) == (1, 1):

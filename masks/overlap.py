@@ -57,13 +57,24 @@ def left_over(masks: Sequence[Tensor], like: Tensor) -> Tensor:
     return rest.clamp(min=0)
 
 
+def times(mask: Tensor | None, other: Tensor) -> Tensor:
+    """The product of two masks [masks, H, W], at the size of the larger."""
+    mask, other = same_size([mask, other])
+    return mask * other
+
+
 def same_size(masks: Sequence[Tensor | None]) -> list[Tensor]:
     """Masks as [n, H, W] of one batch and the size of the largest; None is white everywhere."""
-    known = [mask for mask in masks if mask is not None] or [torch.ones(1, 1, 1)]
-    size = max((mask.shape[-2:] for mask in known), key=lambda size: size[0] * size[1])
-    count = max(len(mask) for mask in known)
+    size = largest(masks)
+    count = max((len(mask) for mask in masks if mask is not None), default=1)
     white = torch.ones(1, *size)
     return [repeat_last(white if mask is None else to_grid(mask, *size), count) for mask in masks]
+
+
+def largest(masks: Sequence[Tensor | None]) -> tuple[int, int]:
+    """(height, width) of the one with most pixels; one pixel where none has a size."""
+    sizes = [(mask.shape[-2], mask.shape[-1]) for mask in masks if mask is not None]
+    return max(sizes, key=lambda size: size[0] * size[1], default=(1, 1))
 
 
 def _met(ranges: Sequence[Range], i: int, others: Sequence[int]) -> tuple[int, ...]:

@@ -24,11 +24,14 @@ from .inputs import (
     strength,
 )
 from .layers import check_model
-from .load import LoadedAdapter, accept_adapter
+from .load import LoadedAdapter, Pipeline, accept_adapter
 from .notices import say
 from .origin import check_origin
 from .over_time import read_over_time, within
 from .patching import add_region
+
+# image, reference, image_negative, noise
+Sources = tuple["Tensor | None", "EncodedReference | None", "Tensor | None", float]
 
 IMAGE_NEGATIVE = (
     "A picture to steer away from, shown to the negative prompt in place of what noise would make."
@@ -111,7 +114,7 @@ class ApplyIPAdapter(io.ComfyNode):
         step_weights: str = "",
         step_masks: Tensor | None = None,
     ) -> io.NodeOutput:
-        loaded, brought, _, lora_strength = accept_adapter(ipadapter)
+        adapter = accept_adapter(ipadapter)
         if (image is None) == (reference is None):
             what = "neither is" if image is None else "both are"
             raise IPAdapterError(f"image and reference: {what} connected; connect one of the two")
@@ -124,14 +127,24 @@ class ApplyIPAdapter(io.ComfyNode):
         over_time = read_over_time(frame_weights, step_weights, step_masks)
         if does_nothing(layer_schedule, weight, second_weight):
             return io.NodeOutput(model)
-        check_model(model, loaded)
-        if image is not None:
-            encoder = clip_vision if clip_vision is not None else brought
-            reference = encode_reference(loaded, encoder, image, image_negative, noise)
-        else:
-            check_origin(reference, loaded)
+        sources = (image, reference, image_negative, noise)
         settings = (mask, weight, weight_type, start_at, end_at, unfold_batch, schedule, over_time)
-        return io.NodeOutput(apply_region(model, loaded, reference, lora_strength, *settings))
+        return io.NodeOutput(apply_sources(model, adapter, clip_vision, sources, *settings))
+
+
+def apply_sources(
+    model: Any, adapter: Pipeline, clip_vision: Any, sources: Sources, *settings: Any
+) -> Any:
+    """A clone of the model with the picture, or the reference that takes its place, in a region."""
+    loaded, brought, _, lora_strength = adapter
+    check_model(model, loaded)
+    image, reference, image_negative, noise = sources
+    if image is None:
+        check_origin(reference, loaded)
+    else:
+        encoder = clip_vision if clip_vision is not None else brought
+        reference = encode_reference(loaded, encoder, image, image_negative, noise)
+    return apply_region(model, loaded, reference, lora_strength, *settings)
 
 
 def apply_region(

@@ -10,13 +10,10 @@ from comfy_api.latest import io
 
 from ..ipadapter.errors import IPAdapterError, pick
 from ..masks.overlap import RULES, background
-from .apply import apply_region
-from .encode import encode_reference
+from .apply import apply_sources
 from .inputs import IPAdapterSocket, RegionSocket, clip_vision
-from .layers import check_model
 from .load import Pipeline, accept_adapter
 from .notices import say
-from .origin import check_origin
 from .over_time import say_stretched
 from .region_texts import Conditioning, joined_text, with_frames
 from .regions import Planned
@@ -68,7 +65,7 @@ class ApplyIPAdapterRegions(io.ComfyNode):
                     tooltip="Where masks overlap. add: all act in full, which can burn. normalise: "
                     "divided by max(1, sum), so that together they are no stronger than one. "
                     "priority: the first region wins, the next get what it leaves. Regions "
-                    "whose step ranges do not meet do not overlap.",
+                    "whose step ranges share no more than an end do not overlap.",
                 ),
                 io.Conditioning.Input(
                     "positive",
@@ -105,30 +102,25 @@ class ApplyIPAdapterRegions(io.ComfyNode):
         negative: Conditioning | None = None,
     ) -> io.NodeOutput:
         adapter = accept_adapter(ipadapter)
-        regions = settle(check_regions(region, background), overlap)
+        regions = settle(check_regions(region, background), background, overlap)
         for name, planned in regions.items():
             try:
                 model = apply_planned(model, adapter, clip_vision, planned)
             except IPAdapterError as error:
                 raise IPAdapterError(f"{name}: {error}") from error
-        own = {
-            "positive": [(planned.positive, planned.mask) for planned in regions.values()],
-            "negative": [(planned.negative, planned.mask) for planned in regions.values()],
-        }
-        positive = joined_text(positive, own["positive"], "positive")
-        negative = joined_text(negative, own["negative"], "negative")
+        applied = regions.values()
+        positive = joined_text(positive, [(r.positive, r.mask) for r in applied], "positive")
+        negative = joined_text(negative, [(r.negative, r.mask) for r in applied], "negative")
         return io.NodeOutput(with_frames(model, positive, negative), positive, negative)
 
 
 def check_regions(region: Mapping[str, Any], rest: Any) -> dict[str, Planned]:
-    """What is connected, by name; the background, if there is one, comes last."""
+    """The regions that are connected, by name."""
     regions = {name: given for name, given in region.items() if given is not None}
     if not regions:
         raise IPAdapterError("region: none is connected; connect at least one IPAdapter Region")
-    if rest is not None:
-        regions[BACKGROUND] = rest
-    for name, given in regions.items():
-        if not isinstance(given, Planned):
+    for name, given in [*regions.items(), (BACKGROUND, rest)]:
+        if given is not None and not isinstance(given, Planned):
             raise IPAdapterError(
                 f"{name}: a {type(given).__name__} is no region; connect IPAdapter Region"
             )
@@ -138,11 +130,11 @@ def check_regions(region: Mapping[str, Any], rest: Any) -> dict[str, Planned]:
 BACKGROUND = "background"
 
 
-def settle(regions: dict[str, Planned], overlap: str) -> dict[str, Planned]:
-    """The regions with the masks that the rule leaves them, the background with what is left."""
+def settle(
+    regions: Mapping[str, Planned], rest: Planned | None, overlap: str
+) -> dict[str, Planned]:
+    """The regions with the masks that the rule leaves them; last, the one for what is left."""
     rule = pick(RULES, overlap, "overlap")
-    rest = regions.get(BACKGROUND)
-    regions = {name: planned for name, planned in regions.items() if name != BACKGROUND}
     ranges = [(planned.start_at, planned.end_at) for planned in regions.values()]
     masks = [planned.mask for planned in regions.values()]
     settled = {
@@ -163,19 +155,12 @@ def apply_planned(model: Any, adapter: Pipeline, clip_vision: Any, planned: Plan
     """As one Apply IPAdapter node would."""
     if not planned.acts:
         return model
-    loaded, brought, _, lora_strength = adapter
-    check_model(model, loaded)
-    reference = planned.reference
-    if planned.image is None:
-        check_origin(reference, loaded)
-    else:
-        encoder = clip_vision if clip_vision is not None else brought
-        reference = encode_reference(loaded, encoder, planned.image)
     settings = (
         planned.mask, planned.weight, planned.weight_type, planned.start_at, planned.end_at,
         planned.unfold_batch, planned.schedule, planned.over_time,
     )  # fmt: skip
-    return apply_region(model, loaded, reference, lora_strength, *settings)
+    sources = (planned.image, planned.reference, None, 0.0)
+    return apply_sources(model, adapter, clip_vision, sources, *settings)
 
 
 NODES = [ApplyIPAdapterRegions]

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from ..ipadapter.reference import OverTime
-from ..masks.layout import same_shape, times
+from ..masks.layout import same_shape
+from ..masks.overlap import largest, times
 from ..weight_types.steps import read_curve, read_numbers
 from .checks import check_mask
 from .notices import say
@@ -27,11 +28,10 @@ def read_over_time(frame_weights: str, step_weights: str, step_masks: Tensor | N
 
 def say_stretched(masks: Sequence[Tensor | None]) -> None:
     """Say which masks get another shape where all are brought to the size of the largest."""
-    sizes = {tuple(mask.shape[-2:]) for mask in masks if mask is not None}
-    largest = max(sizes, key=lambda size: size[0] * size[1], default=(1, 1))
-    for height, width in sorted(sizes):
-        if not same_shape((height, width), largest):
-            whole = f"{largest[1]} x {largest[0]}"
+    size = largest(masks)
+    for height, width in sorted({tuple(mask.shape[-2:]) for mask in masks if mask is not None}):
+        if not same_shape((height, width), size):
+            whole = f"{size[1]} x {size[0]}"
             say(f"a mask is {width} x {height}, another {whole}: the first is stretched to that")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import node_helpers
+import torch
 from comfy.patcher_extension import WrappersMP
 from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
@@ -47,11 +48,7 @@ def joined_text(
 
 def share_without(masks: Sequence[Tensor | None]) -> float:
     """The share of the picture in which all masks are black."""
-    black = [mask == 0 for mask in same_size(masks)]
-    everywhere = black[0]
-    for one in black[1:]:
-        everywhere = everywhere & one
-    return everywhere.float().mean().item()
+    return sum(same_size(masks), torch.zeros(())).eq(0).float().mean().item()
 
 
 def in_mask(text: Conditioning, mask: Tensor | None) -> Conditioning:

@@ -56,8 +56,8 @@ class IPAdapterRegion(io.ComfyNode):
             node_id="IPAdapterRegion",
             display_name="IPAdapter Region",
             category="IPAdapter Regions",
-            description="One region for Apply IPAdapter Regions: a picture, where and how strongly it acts, "
-            "and, if wanted, a text of its own for the same place.",
+            description="One region for Apply IPAdapter Regions: a picture, where and how strongly it "
+            "acts, and, if wanted, a text of its own for the same place.",
             search_aliases=[
                 *("regional ipadapter", "regional prompt", "regional conditioning"),
                 *("masked reference", "attention couple"),

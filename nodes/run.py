@@ -177,6 +177,7 @@ class Run:
         }
         self.lanes = list(lanes)
         self._regions = list(dict.fromkeys(region for lane in lanes for region in lane))
+        self._per_frame = any(region.per_frame for region in self._regions)
         timed = [region for region in self._regions if region.timed]
         self._timetable = Timetable(timed, guider.model_patcher) if timed else None
         self.masks = LaneMasks(self.lanes, timed)
@@ -224,8 +225,7 @@ class Run:
         if rest or not latents:
             self.say_once(OTHER_BATCH)
             return None
-        alike = not any(region.per_frame for region in self._regions)
-        window = None if alike else frames(options, latents)
+        window = frames(options, latents) if self._per_frame else None
         call = Call(chunks, latents, canvas, grid, window, x.device, dtype)
         moments: Moments = ()
         if self._timetable:

@@ -13,6 +13,7 @@ from ipadapter_pack.ipadapter.errors import IPAdapterError
 from ipadapter_pack.nodes import mask_from_color, mask_shapes, masks
 from ipadapter_pack.nodes.checks import check_image, check_mask
 from ipadapter_pack.nodes.notices import say
+from ipadapter_pack.tests.headless.mask_inputs import BAD_IMAGES, BAD_MASKS, refuses
 from server import PromptServer
 
 NODES = [*masks.NODES, *mask_from_color.NODES, *mask_shapes.NODES]
@@ -185,39 +186,15 @@ TAKE_MASKS = [
 
 
 @pytest.mark.parametrize(("node", "name", "others"), TAKE_MASKS)
-@pytest.mark.parametrize(
-    ("mask", "problem"),
-    [
-        (torch.tensor([[[1.0, float("nan")]]]), "contains NaN (not a number)"),
-        (torch.tensor([[[1.0, float("-inf")]]]), "contains infinity"),
-        (torch.ones(0, 4, 4), "is an empty batch: connect at least one mask"),
-        (torch.ones(1, 4, 0), "has no pixels (width 0, height 4)"),
-        (torch.ones(1, 4, 4, 3), "has the shape [1, 4, 4, 3]"),
-    ],
-)
+@pytest.mark.parametrize(("mask", "problem"), BAD_MASKS)
 def test_unusable_mask_is_refused_in_one_line(node, name, others, mask, problem):
-    with pytest.raises(IPAdapterError) as caught:
-        node.execute(**{name: mask}, **others)
-    assert str(caught.value).startswith(f"{name} {problem}")
-    assert "\n" not in str(caught.value)
+    refuses(node, name, problem, **{name: mask}, **others)
 
 
-@pytest.mark.parametrize(
-    ("image", "problem"),
-    [
-        (torch.full((1, 2, 2, 3), float("nan")), "contains NaN (not a number)"),
-        (torch.full((1, 2, 2, 3), float("inf")), "contains infinity"),
-        (torch.ones(0, 2, 2, 3), "is an empty batch: connect at least one picture"),
-        (torch.ones(1, 0, 2, 3), "has no pixels (width 2, height 0)"),
-        (torch.ones(2, 2, 3), "has the shape [2, 2, 3]"),
-        (torch.ones(1, 2, 2, 16), "has the shape [1, 2, 2, 16]"),
-    ],
-)
+@pytest.mark.parametrize(("image", "problem"), BAD_IMAGES)
 def test_unusable_image_is_refused_in_one_line(image, problem):
-    with pytest.raises(IPAdapterError) as caught:
-        mask_from_color.MaskFromColor.execute(image=image, color="red", tolerance=0)
-    assert str(caught.value).startswith(f"image {problem}")
-    assert "\n" not in str(caught.value)
+    node = mask_from_color.MaskFromColor
+    refuses(node, "image", problem, image=image, color="red", tolerance=0)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])

@@ -20,15 +20,6 @@ def added(layers):
     return [out - without for _, _, out, without in layers.calls]
 
 
-def one_layer(model, **settings):
-    """What the first layer adds, one entry per UNet call."""
-    layers = Layers(model)
-    tiny.sample(model, **settings)
-    return [
-        d for call, d in zip(layers.calls, added(layers), strict=True) if call[0] == ("input", 1, 0)
-    ]
-
-
 def in_one_call(loaded, q, **inputs):
     """What the first layer adds to given queries [rows, 64, 32]."""
     model = apply(tiny.shared_model(), loaded, 1, **inputs)

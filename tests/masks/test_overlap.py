@@ -8,8 +8,8 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from ipadapter_pack.masks.layout import Area, crop, times
-from ipadapter_pack.masks.overlap import RULES, background, same_size
+from ipadapter_pack.masks.layout import Area, crop
+from ipadapter_pack.masks.overlap import RULES, background, same_size, times
 
 RANGES = [(0.0, 1.0), (0.0, 0.5), (0.5, 1.0), (0.25, 0.75)]
 
