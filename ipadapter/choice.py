@@ -73,7 +73,7 @@ def choose(
     if len(choices) > 1:
         raise IPAdapterError(
             f"{preset}: several files may be meant, none under a published name: "
-            f"{listed(sorted(c.name for c in choices))}; choose one of them in preset"
+            f"{listed(sorted(c.name for c in choices))}; choose one of them in preset of IPAdapter Auto Loader"
         )
     return choices[0]
 
@@ -93,7 +93,7 @@ def _consider(
     """A choice, or why it is none."""
     if isinstance(kind, IPAdapterError):
         return str(kind)
-    if not _fits(kind, need):
+    if not fits(kind, need):
         return f"{name} is for {kind.base}"
     if preset == AUTO and kind.family.kolors != need.kolors:
         return f"{name} is {'' if kind.family.kolors else 'not '}for Kolors"
@@ -103,7 +103,8 @@ def _consider(
     return choice
 
 
-def _fits(kind: AdapterKind, need: Need) -> bool:
+def fits(kind: AdapterKind, need: Need) -> bool:
+    """Whether an adapter is for the model."""
     return (kind.widths, kind.context) == (need.widths, need.context)
 
 
@@ -122,10 +123,11 @@ def _as_published(name: str, kind: AdapterKind, preset: str) -> Choice:
 
 
 def _has_encoder(kind: AdapterKind, need: Need) -> bool:
-    return not kind.width or any(_reads(kind, encoder) for encoder in need.encoders)
+    return not kind.width or any(reads(kind, encoder) for encoder in need.encoders)
 
 
-def _reads(kind: AdapterKind, encoder: EncoderKind) -> bool:
+def reads(kind: AdapterKind, encoder: EncoderKind) -> bool:
+    """Whether an encoder gives what the adapter reads."""
     return encoder.gives(kind.family.feature) == kind.width
 
 
@@ -135,7 +137,7 @@ def _chosen(found: Mapping[str, AdapterKind | IPAdapterError], name: str, need: 
         raise IPAdapterError(f"preset: {name} is not in models/ipadapter (any more)")
     if isinstance(kind, IPAdapterError):
         raise IPAdapterError(str(kind))
-    if not _fits(kind, need):
+    if not fits(kind, need):
         raise IPAdapterError(
             f"preset: {name} is for {kind.base} (its layers are up to {max(kind.widths)} wide and "
             f"read width {kind.context}), the model is {need.base} (up to {max(need.widths)}, "
@@ -156,7 +158,7 @@ def choose_encoder(
     for name, encoder in found.items():
         if isinstance(encoder, IPAdapterError):
             refused.append(why_not(name, str(encoder)))
-        elif not _reads(kind, encoder):
+        elif not reads(kind, encoder):
             refused.append(f"{name} (is {encoder})")
         elif not encoder.core:
             refused.append(f"{name} (is {encoder}, for Load CLIP Vision (OpenCLIP))")

@@ -40,10 +40,10 @@ class Face(NamedTuple):
     score: float
 
 
-def find(app: Any, picture: Picture) -> list[Face]:
-    """The faces at the first of SIZES that shows any, the detector's surest first."""
+def find(app: Any, picture: Picture, sizes: Sequence[int] = SIZES) -> list[Face]:
+    """The faces at the first of these sizes that shows any, the detector's surest first."""
     height, width = picture.shape[:2]
-    for size in SIZES:
+    for size in sizes:
         if min(height, width) * size < max(height, width):
             break  # shrunk to that size, the shorter side would have no pixel
         boxes, points = app.det_model.detect(
@@ -94,10 +94,12 @@ def similarity(points: Points, size: int) -> NDArray[np.float64]:
     """The matrix [2, 3] that turns, scales and moves the points closest to the template's.
 
     The least squares solution of Umeyama 1991 (doi 10.1109/34.88573). In the plane, to turn and
-    scale is to multiply by one complex number, which cannot mirror.
+    scale is to multiply by one complex number, which cannot mirror. Multiples of 128 have the
+    template with 8 pixels more on either side, as in insightface.
     """
     source = points.astype(np.float64) @ [1, 1j]
-    target = TEMPLATE @ [1, 1j] * (size / 112)
+    wide = size % 112 != 0 and size % 128 == 0
+    target = (TEMPLATE @ [1, 1j] + (8 if wide else 0)) * (size / (128 if wide else 112))
     centred = source - source.mean()
     turn = complex((centred.conj() @ (target - target.mean())) / (np.abs(centred) ** 2).sum())
     shift = complex(target.mean() - turn * source.mean())

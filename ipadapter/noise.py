@@ -8,6 +8,7 @@ the grain of ``distorted``, which by its recipe runs on from picture to picture)
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from torch import Tensor
 from .preprocess import fit_to_encoder, rgb
 
 SIZE = 224
+ALPHA = 75.0  # pixels of the largest displacement, before it is smoothed
 
 
 def distorted(image: Tensor, noise: float) -> Tensor:
@@ -23,27 +25,41 @@ def distorted(image: Tensor, noise: float) -> Tensor:
 
     The recipe of the first version of cubiq/ComfyUI_IPAdapter_plus (46241f3).
     """
+    from torchvision.transforms import functional  # pyright: ignore[reportMissingTypeStubs]
+
+    generator = torch.Generator().manual_seed(0)
+    pixels = shuffled(square(image), 3.5 * noise, generator, functional)
+    grain = torch.empty_like(pixels).normal_(generator=generator)
+    return pixels + (0.25 * (1 - noise) + 0.05) * grain
+
+
+def square(image: Tensor) -> Tensor:
+    """The centre square of pictures [images, H, W, channels]: [images, 3, SIZE, SIZE]."""
     from torchvision.transforms import InterpolationMode  # pyright: ignore[reportMissingTypeStubs]
     from torchvision.transforms import functional as TF  # pyright: ignore[reportMissingTypeStubs]
 
-    alpha, sigma = 75.0, 3.5 * noise
     pixels = rgb(image).cpu()
     pixels = TF.center_crop(pixels, [min(pixels.shape[-2:])])
-    pixels = TF.resize(pixels, [SIZE, SIZE], InterpolationMode.BICUBIC, antialias=True)
+    return TF.resize(pixels, [SIZE, SIZE], InterpolationMode.BICUBIC, antialias=True)
 
-    generator = torch.Generator().manual_seed(0)
+
+def shuffled(pixels: Tensor, sigma: float, generator: torch.Generator, functional: Any) -> Tensor:
+    """[images, 3, SIZE, SIZE] -> [images, SIZE, SIZE, 3], displaced elastically and turned upside
+    down; ``sigma``: how many pixels keep together.
+
+    As torchvision's ElasticTransform, RandomVerticalFlip and RandomHorizontalFlip, and as many
+    numbers drawn: these toss a coin for each flip. ``functional`` is that of its transforms or of
+    its transforms.v2, whose blurs differ in the last bits.
+    """
     kernel = int(8 * sigma + 1) | 1  # odd
     shift = [torch.rand(1, 1, SIZE, SIZE, generator=generator) * 2 - 1 for _ in "xy"]
     if sigma > 0:
-        shift = [TF.gaussian_blur(s, [kernel, kernel], [sigma, sigma]) for s in shift]
-    displacement = torch.cat(shift, 1).movedim(1, -1) * alpha / SIZE  # [1, SIZE, SIZE, 2]
-    pixels = TF.elastic_transform(pixels, displacement, fill=[0.0] * 3)
-
-    pixels = pixels.flip(-1, -2).movedim(1, -1)
+        shift = [functional.gaussian_blur(s, [kernel, kernel], [sigma, sigma]) for s in shift]
+    displacement = torch.cat(shift, 1).movedim(1, -1) * ALPHA / SIZE  # [1, SIZE, SIZE, 2]
+    pixels = functional.elastic_transform(pixels, displacement, fill=[0.0] * 3)
     for _ in "xy":
-        torch.rand(1, generator=generator)  # the recipe tosses a coin for each flip
-    grain = torch.empty_like(pixels).normal_(generator=generator)
-    return pixels + (0.25 * (1 - noise) + 0.05) * grain
+        torch.rand(1, generator=generator)
+    return pixels.flip(-1, -2).movedim(1, -1)
 
 
 def faded(image: Tensor, noise: float) -> Tensor:

@@ -42,6 +42,7 @@ class LayerSchedule(NamedTuple):
     name: str = "linear"
     second: float | None = None  # weight of the other part, in schedules that have two
     layer_weights: str = ""
+    without: tuple[str, ...] = ()  # blocks that are left as they are
 
 
 EVENLY = LayerSchedule()
@@ -76,6 +77,10 @@ class Region:
     schedule: LayerSchedule = EVENLY
     over_time: OverTime = ALWAYS
     number: int = 0  # its place among the regions of a model
+    # The rest only graphs of older packs set, see nodes/legacy.
+    picture_weights: tuple[float, ...] = ()  # unfolded: of picture i, each in place of weight
+    token_scale: float = 1.0  # of Kolors' tokens, once the UNet has projected them
+    guess_grid: bool = False  # masks are fitted as to masks/guessed_grid.py
 
     @property
     def timed(self) -> bool:

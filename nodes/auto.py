@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import comfy.clip_vision
 import folder_paths
@@ -94,18 +94,8 @@ class IPAdapterAutoLoader(io.ComfyNode):
         choice = choose(find_files("ipadapter", adapter_kind), preset, need, where("ipadapter"))
         encoder = choose_encoder(choice, encoders, where("clip_vision"))
         lora = find_lora(choice, need) if lora_strength else None
-        faces = PRESETS[choice.preset].insightface if choice.kind.family.face else None
-        insightface = load_insightface(provider, faces) if faces else None
-        loaded = under_its_name(load_adapter(full_path("ipadapter", choice.name)), choice, preset)
-        clip_vision = load_encoder(full_path("clip_vision", encoder)) if encoder else None
-        if lora:
-            model = apply_lora_file(model, full_path("loras", lora), lora_strength)
-        else:
-            model = apply_face_lora(model, loaded.lora, lora_strength, loaded.file)
-        parts = {"encoder": encoder, "LoRA": lora, "faces": faces}
-        brought = [f"{part} {name}" for part, name in parts.items() if name]
-        say("\n".join([f"took {described(choice)}", *brought]))
-        return io.NodeOutput(model, Pipeline(loaded, clip_vision, insightface, lora_strength))
+        taken = Taken(choice, encoder, lora)
+        return put_together(model, taken, preset, lora_strength, provider)
 
 
 def need_of(model: Any, encoders: Iterable[EncoderKind | IPAdapterError]) -> Need:
@@ -116,6 +106,33 @@ def need_of(model: Any, encoders: Iterable[EncoderKind | IPAdapterError]) -> Nee
         encoder_hid_proj(model) is not None,
         frozenset(kind for kind in encoders if isinstance(kind, EncoderKind) and kind.core),
     )
+
+
+class Taken(NamedTuple):
+    """The files that belong together."""
+
+    choice: Choice
+    encoder: str | None
+    lora: str | None  # where the adapter's own is not to be used, or it has none
+
+
+def put_together(
+    model: Any, taken: Taken, preset: str, lora_strength: float, provider: str
+) -> io.NodeOutput:
+    """The model with the LoRA, and the adapter with what it needs; says what was taken."""
+    choice, encoder, lora = taken
+    faces = PRESETS[choice.preset].insightface if choice.kind.family.face else None
+    insightface = load_insightface(provider, faces) if faces else None
+    loaded = under_its_name(load_adapter(full_path("ipadapter", choice.name)), choice, preset)
+    clip_vision = load_encoder(full_path("clip_vision", encoder)) if encoder else None
+    if lora:
+        model = apply_lora_file(model, full_path("loras", lora), lora_strength)
+    else:
+        model = apply_face_lora(model, loaded.lora, lora_strength, loaded.file)
+    parts = {"encoder": encoder, "LoRA": lora, "faces": faces}
+    brought = [f"{part} {name}" for part, name in parts.items() if name]
+    say("\n".join([f"took {described(choice)}", *brought]))
+    return io.NodeOutput(model, Pipeline(loaded, clip_vision, insightface, lora_strength))
 
 
 def described(choice: Choice) -> str:
@@ -145,6 +162,19 @@ def find_lora(choice: Choice, need: Need) -> str | None:
         for name in folder_paths.get_filename_list("loras")
         if any(is_published_as(name, file.lora) for file in wanted)
     ]
+    lora, refused = fitting_lora(names, need)
+    if lora:
+        return lora
+    file = File(wanted[0].lora, wanted[0].source)
+    raise IPAdapterError(
+        f"{choice.name} holds no LoRA, and a {choice.kind.family.name} adapter needs one: looked "
+        f"in models/loras for {file.name}, found {listed(refused)}; {put(file, where('loras'))}, "
+        "or set lora_strength to 0"
+    )
+
+
+def fitting_lora(names: Iterable[str], need: Need) -> tuple[str | None, list[str]]:
+    """The first of these files that is a FaceID adapter's LoRA for the model; why others are not."""
     refused: list[str] = []
     for name, kind in find_files("loras", face_lora_kind, names).items():
         if isinstance(kind, IPAdapterError):
@@ -152,13 +182,8 @@ def find_lora(choice: Choice, need: Need) -> str | None:
         elif kind.layers != len(need.widths):
             refused.append(f"{name} is for {kind.layers} layers, the model has {len(need.widths)}")
         else:
-            return name
-    file = File(wanted[0].lora, wanted[0].source)
-    raise IPAdapterError(
-        f"{choice.name} holds no LoRA, and a {choice.kind.family.name} adapter needs one: looked "
-        f"in models/loras for {file.name}, found {listed(refused)}; {put(file, where('loras'))}, "
-        "or set lora_strength to 0"
-    )
+            return name, refused
+    return None, refused
 
 
 _encoders: InUse[Any] = InUse()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from ..ipadapter.enhance import pooled, split
 from ..ipadapter.errors import IPAdapterError
 from ..ipadapter.noise import distorted
-from ..ipadapter.preprocess import fit_to_encoder
+from ..ipadapter.preprocess import fit_to_encoder, rgb
 from ..ipadapter.projections import Projection
 from ..ipadapter.reference import EncodedReference, Features
 from .load import LoadedAdapter
@@ -61,48 +62,71 @@ def project(loaded: LoadedAdapter, positive: Features, negative: Features) -> En
     return EncodedReference(tokens(positive), tokens(negative), (positive, negative))
 
 
-def picture_features(loaded: LoadedAdapter, clip_vision: Any, image: Tensor) -> Tensor:
+# (pictures [images, H, W, channels], size) -> what the encoder is given, [images, H, W, 3]
+Prepare = Callable[[Tensor, int], Tensor]
+
+
+def unprepared(image: Tensor, size: int) -> Tensor:
+    """As they are: the encoder's own node fits them, as it does for all other uses."""
+    return rgb(image).movedim(1, -1)
+
+
+def picture_features(
+    loaded: LoadedAdapter, clip_vision: Any, image: Tensor, prepare: Prepare = fit_to_encoder
+) -> Tensor:
     """The feature that the projection reads, [images, ...]. Pictures are encoded one by one, so
     that a picture's features do not depend on its company."""
-    if clip_vision is None:
-        raise IPAdapterError("clip_vision is not connected: add a Load CLIP Vision node")
-    if not hasattr(clip_vision, "encode_image"):
-        raise IPAdapterError(NO_ENCODER.format(type(clip_vision).__name__))
+    check_encoder(clip_vision)
 
     def encode(picture: Tensor) -> Tensor:
-        return encode_picture(loaded, clip_vision, picture)
+        pixels = prepare(picture[None], image_size(clip_vision))
+        return encode_picture(clip_vision, pixels, loaded.projection.feature, loaded.file)
 
+    pictures = one_by_one(image)
     features = torch.cat(
-        [loaded.memo.picture(clip_vision, picture, encode) for picture in one_by_one(image)]
+        [loaded.memo.picture(clip_vision, picture, encode, prepare) for picture in pictures]
     )
     check_width(loaded.projection, features)
     return features
 
 
-def encode_picture(loaded: LoadedAdapter, clip_vision: Any, picture: Tensor) -> Tensor:
-    """[H, W, channels] -> [1, ...]"""
-    pixels = fit_to_encoder(picture[None], image_size(clip_vision))
-    feature = loaded.projection.feature
+def check_encoder(clip_vision: Any) -> None:
+    if clip_vision is None:
+        raise IPAdapterError("clip_vision is not connected: add a Load CLIP Vision node")
+    if not hasattr(clip_vision, "encode_image"):
+        raise IPAdapterError(NO_ENCODER.format(type(clip_vision).__name__))
+
+
+def encode_picture(clip_vision: Any, pixels: Tensor, feature: str | None, reader: str) -> Tensor:
+    """[1, H, W, 3] -> [1, ...]; ``reader`` is what messages say needs the feature."""
     seen = clip_vision.encode_image(pixels)[feature]
     if seen is None:
         raise IPAdapterError(
-            f"clip_vision: the connected encoder gives no {feature}, which {loaded.file} reads; "
+            f"clip_vision: the connected encoder gives no {feature}, which {reader} reads; "
             "load a CLIP encoder"
         )
     return seen.float().cpu()
 
 
-def tile_features(loaded: LoadedAdapter, clip_vision: Any, image: Tensor, tiles: int) -> Tensor:
+def tile_features(
+    loaded: LoadedAdapter,
+    clip_vision: Any,
+    image: Tensor,
+    tiles: int,
+    cut: Callable[[Tensor, int], list[Tensor]] = split,
+    pool: Callable[[Tensor, int], Tensor] = pooled,
+    prepare: Prepare = fit_to_encoder,
+) -> Tensor:
     """As ``picture_features``, of what the encoder sees in ``tiles`` x ``tiles`` parts of each."""
+    size, feature = image_size(clip_vision), loaded.projection.feature
 
     def encode(picture: Tensor) -> Tensor:
-        parts = one_by_one(split(picture, tiles))
-        seen = [encode_picture(loaded, clip_vision, part) for part in parts]
-        return pooled(torch.cat(seen), tiles)
+        parts = [prepare(part[None], size) for part in cut(picture, tiles)]
+        seen = [encode_picture(clip_vision, p, feature, loaded.file) for p in one_by_one(parts)]
+        return pool(torch.cat(seen), tiles)
 
-    return torch.cat(
-        [loaded.memo.picture(clip_vision, picture, encode, "tiles", tiles) for picture in image]
-    )
+    how = (cut, pool, prepare, tiles)
+    return torch.cat([loaded.memo.picture(clip_vision, picture, encode, *how) for picture in image])
 
 
 def negative_features(
@@ -120,15 +144,25 @@ def no_picture_features(loaded: LoadedAdapter, clip_vision: Any, like: Tensor) -
         return torch.zeros_like(like)
 
     def encode() -> Tensor:
-        # encode_image takes pictures, and no picture is zero once normalised.
-        if not hasattr(clip_vision, "model") or not hasattr(clip_vision, "patcher"):
-            raise IPAdapterError(NO_ENCODER.format(type(clip_vision).__name__))
-        comfy.model_management.load_model_gpu(clip_vision.patcher)
         size = image_size(clip_vision)
-        pixels = torch.zeros(1, 3, size, size, device=clip_vision.patcher.load_device)
-        return clip_vision.model(pixel_values=pixels, intermediate_output=-2)[1].float().cpu()
+        pixels = torch.zeros(1, 3, size, size)
+        return encode_pixels(clip_vision, pixels, "penultimate_hidden_states")
 
     return loaded.memo.no_picture(clip_vision, encode).expand_as(like)
+
+
+OUTPUTS = {"penultimate_hidden_states": 1, "image_embeds": 2}
+
+
+def encode_pixels(clip_vision: Any, pixels: Tensor, feature: str) -> Tensor:
+    """Normalised pixels [1, 3, size, size] -> [1, ...]: encode_image takes pictures, and to be
+    nothing is to be zero once normalised."""
+    if not hasattr(clip_vision, "model") or not hasattr(clip_vision, "patcher"):
+        raise IPAdapterError(NO_ENCODER.format(type(clip_vision).__name__))
+    comfy.model_management.load_model_gpu(clip_vision.patcher)
+    pixels = pixels.to(clip_vision.patcher.load_device)
+    seen = clip_vision.model(pixel_values=pixels, intermediate_output=-2)
+    return seen[OUTPUTS[feature]].float().cpu()
 
 
 NO_ENCODER = "clip_vision: {} is no CLIP vision model; connect Load CLIP Vision"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..ipadapter.errors import IPAdapterError, pick
+from ..ipadapter.faces import SIZES
 from ..ipadapter.noise import distorted
 from ..ipadapter.published import named_v2
 from ..ipadapter.reference import EncodedReference, Features
@@ -78,6 +80,7 @@ def find_faces(
     choice: FaceChoice,
     crop: str,
     size: int,
+    sizes: Sequence[int] = SIZES,
 ) -> list[FoundFace]:
     """The chosen faces of all pictures, picture by picture."""
     if insightface is None:
@@ -86,9 +89,9 @@ def find_faces(
     for number, picture in enumerate(one_by_one(image), 1):
 
         def read(picture: Tensor, number: int = number) -> list[FoundFace]:
-            return read_faces(insightface, picture, number, *choice, crop, size)
+            return read_faces(insightface, picture, number, *choice, crop, size, sizes)
 
-        found += loaded.memo.picture(insightface, picture, read, *choice, crop, size)
+        found += loaded.memo.picture(insightface, picture, read, *choice, crop, size, sizes)
     return found
 
 

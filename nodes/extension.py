@@ -1,5 +1,6 @@
 """What ComfyUI loads: every node of the pack."""
 
+import logging
 import os
 
 import folder_paths
@@ -28,6 +29,8 @@ from . import (
     references,
     regions,
 )
+from .legacy import prompts
+from .legacy.files import FILES as LEGACY_FILES
 
 FILES = [
     *(auto, load, insightface, openclip),
@@ -35,6 +38,7 @@ FILES = [
     *(regions, apply_regions, model_regions),
     *(references, reference_files, fit_image),
     *(masks, mask_shapes, mask_from_color, color_map, preview, attention_maps, latent_masks),
+    *LEGACY_FILES,
 ]
 
 
@@ -42,12 +46,17 @@ class IPAdapterRegions(ComfyExtension):
     async def on_load(self) -> None:
         register_model_folder("ipadapter")
         register_model_folder("insightface")
+        prompts.register()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """Our nodes, less those whose id another installed pack already owns."""
         ours = [node for file in FILES for node in file.NODES]
         taken = comfyui_nodes.NODE_CLASS_MAPPINGS  # pyright: ignore[reportAttributeAccessIssue]
-        return [node for node in ours if node.GET_SCHEMA().node_id not in taken]
+        left = [node for node in ours if node.GET_SCHEMA().node_id in taken]
+        if left:
+            ids = ", ".join(node.GET_SCHEMA().node_id for node in left)
+            logging.info("IPAdapter Regions: left to the pack that already has them: %s", ids)
+        return [node for node in ours if node not in left]
 
 
 def register_model_folder(name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -100,20 +101,27 @@ class FoundFace(NamedTuple):
 
 
 def read_faces(
-    app: Any, picture: Tensor, number: int, select: str, index: int, crop: str, size: int
+    app: Any,
+    picture: Tensor,
+    number: int,
+    select: str,
+    index: int,
+    crop: str,
+    size: int,
+    sizes: Sequence[int] = faces.SIZES,
 ) -> list[FoundFace]:
     """The chosen faces of a picture [H, W, channels], which messages call ``picture <number>``.
 
-    select: one of faces.SELECTIONS; crop: one of faces.CROPS.
+    select: one of faces.SELECTIONS; crop: one of faces.CROPS; sizes: that the detector looks at.
     """
     check_app(app)
     pixels = rgb(picture[None])[0].movedim(0, -1).clamp(0, 1)
     pixels = (pixels * 255).round().to(torch.uint8).cpu().numpy()
-    found = faces.find(app, pixels)
+    found = faces.find(app, pixels, sizes)
     if not found:
         raise IPAdapterError(
-            f"image: no face found in picture {number} (looked at sizes {faces.SIZES[0]} to "
-            f"{faces.SIZES[-1]} px); take a picture where the face is larger, frontal and not "
+            f"image: no face found in picture {number} (looked at sizes {sizes[0]} to "
+            f"{sizes[-1]} px); take a picture where the face is larger, frontal and not "
             "cut off"
         )
     return [

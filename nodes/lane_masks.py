@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..ipadapter.reference import Region
 from ..masks.grid import pyramid
+from ..masks.guessed_grid import to_guessed_grid
 from ..masks.layout import Area, crop_to_grid, per_latent
 from .rows import Call, Lane, per_latent_lane
 from .timetable import Moment
@@ -115,12 +116,26 @@ class LaneMasks:
         if mask is None:
             shares = torch.ones(call.latents, grid[0] * grid[1])
         else:
-            reduced = self._reduce(mask, grid, call, area)
+            reduced = self._fitted(region, mask, grid, call, area)
             shares = per_latent(reduced, call.latents, call.window)
         weights = region.over_time.frame_weights
         if weights:
             shares = shares * per_latent(torch.tensor(weights), call.latents, call.window)[:, None]
         return shares
+
+    def _fitted(
+        self, region: Region, mask: Tensor, grid: Grid, call: Call, area: Area | None
+    ) -> Tensor:
+        """[masks, cells]"""
+        if not region.guess_grid:
+            return self._reduce(mask, grid, call, area)
+        key = (id(mask), grid, call.grid)
+        fitted = self._reduced.get(key)
+        if fitted is None:
+            fitted = to_guessed_grid(mask, call.grid, grid[0] * grid[1])
+            if not torch.compiler.is_compiling():
+                self._reduced[key] = fitted
+        return fitted
 
     def _reduce(self, mask: Tensor, grid: Grid, call: Call, area: Area | None) -> Tensor:
         """[masks, cells]"""

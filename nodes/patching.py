@@ -18,10 +18,10 @@ from torch import Tensor
 
 from ..ipadapter.attention import MAX_FUSED_TOKENS, add_references
 from ..ipadapter.base_models import Layer
-from ..ipadapter.errors import IPAdapterError, pick
+from ..ipadapter.errors import IPAdapterError
 from ..ipadapter.reference import Region
-from ..weight_types.attention import WEIGHT_TYPES
-from ..weight_types.layers import LayerWeight, spread
+from ..weight_types.attention import Weight, weight_type
+from ..weight_types.layers import spread
 from .layers import LayerShape, check_fit, find_layers
 from .load import LoadedAdapter
 from .notices import say
@@ -110,7 +110,7 @@ def add_region(model: Any, loaded: LoadedAdapter, region: Region) -> Any:
     """
     layers = find_layers(model)
     check_fit(loaded, layers)
-    weights = spread(region.schedule.name, list(layers), region.weight, *region.schedule[1:])
+    weights = weights_of(region, list(layers))
     if not weights:
         return model
     tokens = image_tokens(loaded, region, model)
@@ -131,6 +131,33 @@ def add_region(model: Any, loaded: LoadedAdapter, region: Region) -> Any:
         model.set_model_attn2_replace(patch, *layer)
     _attach(model, patches)
     return model
+
+
+class KVWeight(NamedTuple):
+    """What a layer's keys and values are weighted with, see ``weight_types.layers.LayerWeight``."""
+
+    weight: Weight
+    steer_away: bool
+
+
+def weights_of(region: Region, layers: list[Layer]) -> dict[Layer, KVWeight]:
+    """The region's weight in every layer that has one."""
+    schedule = region.schedule
+    if not region.picture_weights:
+        found = spread(schedule.name, layers, region.weight, *schedule[1:])
+        return {layer: KVWeight(*entry) for layer, entry in found.items()}
+    each = [spread(schedule.name, layers, w, *schedule[1:]) for w in region.picture_weights]
+    found = {layer: entry for weights in each for layer, entry in weights.items()}
+    device = comfy.model_management.get_torch_device()
+    return {
+        layer: KVWeight(
+            torch.tensor([w[layer].weight if layer in w else 0.0 for w in each], device=device)
+            .repeat(2)  # the negative's pictures, then the positive's
+            .view(-1, 1, 1),
+            entry.steer_away,
+        )
+        for layer, entry in found.items()
+    }
 
 
 def _attach(model: Any, patches: Patches) -> None:
@@ -216,7 +243,7 @@ def image_tokens(loaded: LoadedAdapter, region: Region, model: Any) -> Tensor:
             "loader that sets it"
         )
     weights = {name: weight.to(device).float() for name, weight in project.state_dict().items()}
-    return torch.func.functional_call(project, weights, (tokens,))
+    return torch.func.functional_call(project, weights, (tokens,)) * region.token_scale
 
 
 def encoder_hid_proj(model: Any) -> torch.nn.Module | None:
@@ -232,11 +259,11 @@ def project_region(
     region: Region,
     tokens: Tensor,
     layers: Mapping[Layer, LayerShape],
-    weights: Mapping[Layer, LayerWeight],
+    weights: Mapping[Layer, KVWeight],
     dtype: torch.dtype,
 ) -> Iterator[tuple[Layer, RegionKV]]:
     """The region's keys and values in each layer: projected in float32, kept in ``dtype``."""
-    weigh = pick(WEIGHT_TYPES, region.weight_type, "weight_type")
+    weigh = weight_type(region.weight_type)
     images = len(tokens) // 2 if region.unfold_batch else 1
     adapter = loaded.load()
     for number, (layer, shape) in enumerate(layers.items()):

@@ -67,7 +67,9 @@ class SaveReference(io.ComfyNode):
         return io.NodeOutput(reference, ui={"references": [saved]})
 
 
-def write_new(content: bytes, prefix: str) -> tuple[Path, str]:
+def write_new(
+    content: bytes, prefix: str, ending: str = "_.safetensors", example: str = f"{FOLDER}/anna"
+) -> tuple[Path, str]:
     """Write a new file into the output folder, named as ComfyUI names pictures.
 
     Returns its path, and the folder within the output folder.
@@ -76,15 +78,15 @@ def write_new(content: bytes, prefix: str) -> tuple[Path, str]:
     if not name or os.path.isabs(name) or ".." in Path(name).parts:
         raise IPAdapterError(
             f"filename_prefix {prefix!r} is no name within the output folder; give one such as "
-            f"{FOLDER}/anna"
+            f"{example}"
         )
     output = folder_paths.get_output_directory()
     try:
         folder, name, number, subfolder, _ = folder_paths.get_save_image_path(name, output)
-        path = Path(folder, f"{name}_{number:05}_.safetensors")
+        path = Path(folder, f"{name}_{number:05}{ending}")
         while path.exists():  # another run has just written it
             number += 1
-            path = Path(folder, f"{name}_{number:05}_.safetensors")
+            path = Path(folder, f"{name}_{number:05}{ending}")
         with path.open("xb") as file:
             file.write(content)
     except (OSError, ValueError) as error:

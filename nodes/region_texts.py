@@ -51,13 +51,13 @@ def share_without(masks: Sequence[Tensor | None]) -> float:
     return sum(same_size(masks), torch.zeros(())).eq(0).float().mean().item()
 
 
-def in_mask(text: Conditioning, mask: Tensor | None) -> Conditioning:
+def in_mask(text: Conditioning, mask: Tensor | None, strength: float = 1.0) -> Conditioning:
     """As core's Conditioning (Set Mask) does it."""
     if mask is None:
         return text
     if mask.eq(mask[:1]).all():
         mask = mask[:1]
-    values: dict[str, Any] = {"mask": mask, "set_area_to_bounds": False, "mask_strength": 1.0}
+    values: dict[str, Any] = {"mask": mask, "set_area_to_bounds": False, "mask_strength": strength}
     if len(mask) > 1:
         values[FRAMES_KEY] = True
     return node_helpers.conditioning_set_values(text, values)
@@ -72,6 +72,17 @@ def with_frames(model: Any, *texts: Conditioning | ExecutionBlocker) -> Any:
     given = [text for text in texts if isinstance(text, list)]
     if not any(options.get(FRAMES_KEY) for text in given for _, options in text):
         return model
+    return evened_out(model)
+
+
+def with_frames_of(model: Any, masks: Sequence[Tensor | None]) -> Any:
+    """The same where the texts go another way than the model: by the masks they were given."""
+    if not any(mask is not None and len(mask) > 1 for mask in masks):
+        return model
+    return evened_out(model)
+
+
+def evened_out(model: Any) -> Any:
     model = model.clone()
     model.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, FRAMES_KEY)
     model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, FRAMES_KEY, outer_sample)

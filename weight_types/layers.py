@@ -58,8 +58,10 @@ def spread(
     weight: float,
     second: float | None = None,
     layer_weights: str = "",
+    without: tuple[str, ...] = (),
 ) -> dict[Layer, LayerWeight]:
-    """The weight of every layer that has one: those at 0 are left out.
+    """The weight of every layer that has one: those at 0 are left out, as are all of the blocks
+    ``without``.
 
     ``second`` is the weight of the composition in "... style and composition" and the strength of
     what is steered away from in "... precise"; None is the same as ``weight``, and the other
@@ -78,7 +80,7 @@ def spread(
             at: LayerWeight(factors.get(at, 0.0) * weight, entry.steer_away)
             for at, entry in chosen.items()
         }
-    weights = {layer: chosen[layer.transformer] for layer in layers}
+    weights = {layer: chosen[layer.transformer] for layer in layers if layer.block not in without}
     return {layer: entry for layer, entry in weights.items() if entry.weight}
 
 

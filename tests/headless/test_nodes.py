@@ -1,10 +1,9 @@
 """Public names, which saved workflows hold us to, and what ComfyUI is told of each node."""
 
-import asyncio
-
 import folder_paths
 import pytest
-from ipadapter_pack.nodes.extension import IPAdapterRegions, register_model_folder
+from ipadapter_pack.nodes.extension import register_model_folder
+from ipadapter_pack.tests.headless.packs import own_nodes
 from ipadapter_pack.weight_types.layers import SCHEDULES
 
 import nodes as comfyui_nodes
@@ -85,20 +84,9 @@ PUBLIC = {
 }
 
 
-def ours():
-    """As ComfyUI loads them."""
-
-    async def load():
-        extension = IPAdapterRegions()
-        await extension.on_load()
-        return await extension.get_node_list()
-
-    return asyncio.run(load())
-
-
 @pytest.fixture(scope="module")
 def schemas():
-    return {node.GET_SCHEMA().node_id: node.GET_SCHEMA() for node in ours()}
+    return own_nodes()
 
 
 def test_names_and_order_are_for_ever(schemas):
@@ -143,7 +131,7 @@ def test_defaults_and_ranges_of_apply(schemas):
 def test_an_id_that_another_pack_owns_is_left_to_it(monkeypatch):
     theirs = {"IPAdapterModelLoader": object}
     monkeypatch.setattr(comfyui_nodes, "NODE_CLASS_MAPPINGS", theirs)
-    assert {node.GET_SCHEMA().node_id for node in ours()} == PUBLIC.keys() - theirs.keys()
+    assert own_nodes().keys() == PUBLIC.keys() - theirs.keys()
 
 
 def test_model_folder_keeps_what_others_added(monkeypatch):

@@ -75,7 +75,7 @@ def test_an_index_without_a_face_says_how_many_there_are(index):
 
 
 @pytest.mark.parametrize("turn", [0, 17, -90, 180])
-@pytest.mark.parametrize("size", [112, 224, 336])
+@pytest.mark.parametrize("size", [112, 224, 256, 336])
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_aligned_is_norm_crop(size, turn):
     from insightface.utils.face_align import norm_crop

@@ -3,7 +3,8 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from ipadapter_pack.weight_types.attention import WEIGHT_TYPES
+from ipadapter_pack.ipadapter.errors import IPAdapterError
+from ipadapter_pack.weight_types.attention import EMBEDS_SCALING, WEIGHT_TYPES, weight_type
 
 W, C = 0.6, 320
 
@@ -22,16 +23,37 @@ FORMULAS = {
     "original": lambda q, k, v: W * attend(q, k, v),
     "linear": lambda q, k, v: attend(q, W * k, W * v),
     "channel penalty": penalty,
+    "V only": lambda q, k, v: W * attend(q, k, v),
+    "K+V": lambda q, k, v: attend(q, W * k, W * v),
+    "K+V w/ C penalty": lambda q, k, v: attend(q, W * C / 1280 * k, W * C / 1280 * v),
+    "K+mean(V) w/ C penalty": penalty,
 }
 
 
-@pytest.mark.parametrize("name", WEIGHT_TYPES)
+@pytest.mark.parametrize("name", [*WEIGHT_TYPES, *EMBEDS_SCALING])
 def test_weight_types_equal_their_formulas(name):
     torch.manual_seed(0)
     q, k, v = torch.randn(3, 2, 5, C)
-    ours = attend(q, *WEIGHT_TYPES[name](k, v, W))
+    ours = attend(q, *weight_type(name)(k, v, W))
     torch.testing.assert_close(ours, FORMULAS[name](q, k, v), rtol=1e-5, atol=1e-6)
 
 
 def test_order_of_the_combo_is_for_ever():
     assert list(WEIGHT_TYPES) == ["original", "linear", "channel penalty"]
+
+
+@pytest.mark.parametrize("name", [*WEIGHT_TYPES, *EMBEDS_SCALING])
+def test_each_picture_may_have_a_weight_of_its_own(name):
+    torch.manual_seed(0)
+    k, v = torch.randn(2, 3, 5, C)
+    weights = [0.2, 1.0, -0.7]
+    together = weight_type(name)(k, v, torch.tensor(weights)[:, None, None])
+    for i, weight in enumerate(weights):
+        alone = weight_type(name)(k[[i]], v[[i]], weight)
+        for ours, expected in zip(together, alone, strict=True):
+            torch.testing.assert_close(ours[[i]], expected)
+
+
+def test_an_unknown_name_lists_those_of_our_own_nodes():
+    with pytest.raises(IPAdapterError, match=r"original, linear, channel penalty$"):
+        weight_type("cubic")

@@ -237,3 +237,12 @@ def test_any_text_is_read_or_refused(text: str):
     except IPAdapterError:
         return
     assert all(math.isfinite(entry.weight) for entry in found.values())
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("layout", ["SD1.5", "SDXL"])
+def test_blocks_can_be_left_out_without_changing_the_others(name, layout):
+    layers = [Layer(b, n, i) for b, n, depth in LAYOUTS[layout] for i in range(depth)]
+    whole = spread(name, layers, W, SECOND)
+    left = spread(name, layers, W, SECOND, without=("middle",))
+    assert left == {layer: w for layer, w in whole.items() if layer.block != "middle"}

@@ -1,0 +1,131 @@
+"""Version 2's nodes that let pictures act: one function with more or fewer of its settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ...ipadapter.errors import IPAdapterError
+from .compat import ways
+from .place import Settings, apply_picture, encoders_of
+from .sockets import model_output, old_node, sockets
+
+APPLY = "Apply IPAdapter"
+PER_LATENT = f"{APPLY} with unfold_batch"
+
+
+def apply(
+    model: Any,
+    ipadapter: Any,
+    image: Tensor,
+    image_negative: Tensor | None = None,
+    clip_vision: Any = None,
+    insightface: Any = None,
+    weight_faceidv2: float | None = None,
+    compat: str | None = None,
+    encode_batch_size: int = 0,
+    **settings: Any,
+) -> tuple[Any, Tensor | None]:
+    """The model, and the faces that were found; what a node has no input for, ``Settings`` says."""
+    encoders = encoders_of(ipadapter, clip_vision, insightface)
+    how = Settings(compat=ways(compat), **settings)
+    return apply_picture(model, encoders, image, how, image_negative, weight_faceidv2)
+
+
+def second_of(weight_type: str) -> float | None:
+    """The composition's weight, where a node that can choose any weight type has no input for it."""
+    return 1.0 if weight_type == "style and composition" else None
+
+
+SIMPLE = {
+    "standard": "linear",
+    "prompt is more important": "ease out",
+    "style transfer": "style transfer",
+}
+
+
+class IPAdapter(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        kinds = io.Combo.Input(
+            "weight_type",
+            options=list(SIMPLE),
+            tooltip="style transfer takes the style alone.",
+        )
+        return old_node(
+            "IPAdapter",
+            "IPAdapter",
+            "Lets a picture act as a prompt.",
+            sockets(
+                "model ipadapter image weight:3 start_at end_at kinds | attn_mask compat",
+                {"kinds": lambda optional: kinds},
+            ),
+            [model_output()],
+            APPLY,
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        ipadapter: Any,
+        image: Tensor,
+        weight_type: str = "standard",
+        **settings: Any,
+    ) -> io.NodeOutput:
+        loaded, clip_vision, _ = encoders_of(ipadapter)
+        if clip_vision is None and loaded.projection.feature is not None:
+            raise IPAdapterError(
+                "ipadapter: this loader brings no image encoder, and IPAdapter has no input for "
+                "one; load with IPAdapter Unified Loader or IPAdapter Auto Loader, or use "
+                f"{APPLY}"
+            )
+        weight_type = SIMPLE.get(weight_type, weight_type)
+        model, _ = apply(model, ipadapter, image, weight_type=weight_type, **settings)
+        return io.NodeOutput(model)
+
+
+class IPAdapterAdvanced(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return old_node(
+            "IPAdapterAdvanced",
+            "IPAdapter Advanced",
+            "Lets a picture act as a prompt, with all settings.",
+            sockets(
+                "model ipadapter image weight:5 weight_type combine_embeds start_at end_at "
+                "embeds_scaling | image_negative attn_mask clip_vision compat"
+            ),
+            [model_output()],
+            APPLY,
+        )
+
+    @classmethod
+    def execute(cls, weight_type: str = "linear", **settings: Any) -> io.NodeOutput:
+        second = second_of(weight_type)
+        return io.NodeOutput(apply(weight_type=weight_type, second=second, **settings)[0])
+
+
+class IPAdapterBatch(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return old_node(
+            "IPAdapterBatch",
+            "IPAdapter Batch (Adv.)",
+            "Picture 1 goes to latent 1, picture 2 to latent 2, and so on; so do several weights.",
+            sockets(
+                "model ipadapter image weight:5 weight_type start_at end_at embeds_scaling "
+                "encode_batch_size | image_negative attn_mask clip_vision compat"
+            ),
+            [model_output()],
+            PER_LATENT,
+        )
+
+    @classmethod
+    def execute(cls, **settings: Any) -> io.NodeOutput:
+        return IPAdapterAdvanced.execute(unfold_batch=True, **settings)
+
+
+NODES = [IPAdapter, IPAdapterAdvanced, IPAdapterBatch]

@@ -1,0 +1,78 @@
+"""Where version 2 does otherwise than those who trained the adapters, and the switch for its ways."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from comfy_api.latest import io
+
+from ...ipadapter.errors import pick
+from ...ipadapter.faces import SIZES
+from ...ipadapter.preprocess import fit_to_encoder
+from ..encode import Prepare, unprepared
+
+
+class Compat(NamedTuple):
+    """One field for each difference; the defaults are faithful."""
+
+    without: tuple[str, ...] = ()  # blocks of the UNet that stay as they are
+    black: bool = False  # with Plus, no picture is a black one; else pixels that are zero to CLIP
+    prepare: Prepare = fit_to_encoder  # how a picture is brought to the encoder's size
+    guess_grid: bool = (
+        False  # whether a mask is fitted to a guessed grid, see masks/guessed_grid.py
+    )
+    face_crop: int | None = None  # pixels of an SDXL face before CLIP sees it; else what CLIP reads
+    face_sizes: Sequence[int] = SIZES  # at which faces are looked for
+    seeded_by_picture: bool = False  # noise from the sum of all pixels; else the same for every one
+    kolors_as_others: bool = (
+        False  # Kolors' faces as those of other families; else as it was trained
+    )
+
+
+FAITHFUL = "faithful"
+WAYS = {
+    FAITHFUL: Compat(),
+    "v2": Compat(
+        without=("middle",),
+        black=True,
+        prepare=unprepared,
+        guess_grid=True,
+        face_crop=256,
+        face_sizes=range(640, 256, -64),
+        seeded_by_picture=True,
+        kolors_as_others=True,
+    ),
+}
+VARIABLE = "IPADAPTER_REGIONS_COMPAT"
+
+
+def ways(compat: str | None) -> Compat:
+    """What a node's ``compat`` means; None where a graph says nothing."""
+    return pick(WAYS, compat or default(), "compat")
+
+
+def default() -> str:
+    """What the environment asks for."""
+    wanted = os.environ.get(VARIABLE, "").strip().lower() or FAITHFUL
+    if wanted not in WAYS:
+        known = " or ".join(WAYS)
+        logging.warning("IPAdapter Regions: %s is %s; set it to %s", VARIABLE, wanted, known)
+        return FAITHFUL
+    return wanted
+
+
+def compat_input(optional: bool = True) -> Any:
+    return io.Combo.Input(
+        "compat",
+        options=list(WAYS),
+        default=default(),
+        optional=optional,
+        advanced=True,
+        tooltip="faithful: as the adapters were trained. v2: as ComfyUI_IPAdapter_plus did it, for "
+        "the look that a graph had there (no middle block, its own way with masks, pictures and "
+        f"faces). The environment variable {VARIABLE} sets what new nodes, and graphs that do not "
+        "say, start with.",
+    )

@@ -1,0 +1,129 @@
+"""Version 2's nodes that let EMBEDS act: as those for pictures, which are encoded already."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ...ipadapter.errors import IPAdapterError
+from ...ipadapter.reference import Features
+from ..encode import image_size, one_each, picture_features, refuse_faces
+from ..layers import check_model
+from .apply import APPLY, PER_LATENT, second_of
+from .compat import Compat, ways
+from .embed_values import check_embeds, check_together, embeds_input, fits, refusal
+from .encode import CONCAT, Encoders, Seen, negative_of, reads_tokens, reference_of
+from .place import Settings, encoders_of, place
+from .sockets import model_output, old_node, sockets
+
+
+class IPAdapterEmbeds(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return embeds_node(
+            "IPAdapterEmbeds",
+            "IPAdapter Embeds",
+            "Lets pictures act as a prompt that IPAdapter Encoder has encoded.",
+            APPLY,
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        ipadapter: Any,
+        pos_embed: Tensor,
+        neg_embed: Tensor | None = None,
+        clip_vision: Any = None,
+        weight_type: str = "linear",
+        compat: str | None = None,
+        **settings: Any,
+    ) -> io.NodeOutput:
+        encoders = encoders_of(ipadapter, clip_vision)
+        refuse_faces(encoders.loaded)
+        check_model(model, encoders.loaded)
+        second = second_of(weight_type)
+        how = Settings(compat=ways(compat), weight_type=weight_type, second=second, **settings)
+        seen = seen_before(encoders, pos_embed, neg_embed, how)
+        if seen is None:
+            return io.NodeOutput(model)
+        reference = reference_of(encoders.loaded, seen, CONCAT)
+        return io.NodeOutput(place(model, encoders, reference, how))
+
+
+class IPAdapterEmbedsBatch(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return embeds_node(
+            "IPAdapterEmbedsBatch",
+            "IPAdapter Embeds Batch",
+            "Encoded picture 1 goes to latent 1, picture 2 to latent 2, and so on; so do several "
+            "weights.",
+            PER_LATENT,
+        )
+
+    @classmethod
+    def execute(cls, **settings: Any) -> io.NodeOutput:
+        return IPAdapterEmbeds.execute(unfold_batch=True, **settings)
+
+
+def embeds_node(node_id: str, name: str, description: str, successor: str) -> io.Schema:
+    more = {
+        "pos_embed": embeds_input("pos_embed", "From IPAdapter Encoder, or several combined."),
+        "neg_embed": embeds_input(
+            "neg_embed",
+            'What the negative prompt sees instead. Left open, it sees "no picture", for which '
+            "most adapters need clip_vision.",
+        ),
+    }
+    names = (
+        "model ipadapter pos_embed weight:3 weight_type start_at end_at embeds_scaling | "
+        "neg_embed attn_mask clip_vision compat"
+    )
+    return old_node(
+        node_id, name, description, sockets(names, more), [model_output()], successor
+    )  # fmt: skip
+
+
+def seen_before(
+    encoders: Encoders, pos_embed: object, neg_embed: object, how: Settings
+) -> Seen | None:
+    """What is on the sockets, as many negatives as positives; None where it is to do nothing."""
+    loaded = encoders.loaded
+    positive = check_embeds(pos_embed, "pos_embed")
+    if neg_embed is None and fits(positive, loaded, stacked=True):
+        positive, neg_embed = positive
+    if not fits(positive, loaded):
+        advice = "IPAdapter Encoder makes such EMBEDS, with this adapter connected"
+        raise refusal(positive, "pos_embed", loaded, advice)
+    if not how.acts:
+        return None
+    if neg_embed is None:
+        negative = no_picture(encoders, positive, how.compat)
+    else:
+        negative = check_embeds(neg_embed, "neg_embed")
+        check_together({"pos_embed": positive, "neg_embed": negative}, own=1)
+    images = len(positive)
+    return Seen(Features(positive), Features(one_each(negative[:images], images)))
+
+
+def no_picture(encoders: Encoders, like: Tensor, compat: Compat) -> Tensor:
+    """CLIP's features of "no picture"; the encoder may be another than that of the EMBEDS."""
+    loaded, clip_vision, _ = encoders
+    if not reads_tokens(loaded, compat):
+        return torch.zeros_like(like)
+    if clip_vision is None:
+        raise IPAdapterError(
+            "neg_embed and clip_vision are both open: connect IPAdapter Encoder's neg_embed, or "
+            "the encoder"
+        )
+    size = image_size(clip_vision)
+    black = picture_features(loaded, clip_vision, torch.zeros(1, size, size, 3), compat.prepare)
+    check_together({"pos_embed": like, "clip_vision": black}, own=1)
+    return negative_of(encoders, None, black, compat)
+
+
+NODES = [IPAdapterEmbeds, IPAdapterEmbedsBatch]

@@ -1,0 +1,134 @@
+"""Version 1's nodes for EMBEDS that hold positive and negative in one, [2, images, ...]."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ...ipadapter.errors import IPAdapterError
+from ...ipadapter.reference import Features
+from ...weight_types.attention import WEIGHT_TYPES
+from ..encode import refuse_faces
+from ..layers import check_model
+from . import encoder_v1
+from .apply import APPLY
+from .compat import FAITHFUL, WAYS
+from .embed_values import (
+    check_embeds,
+    check_together,
+    embeds_input,
+    embeds_output,
+    fits,
+    refusal,
+)
+from .embeds import COMBINE
+from .encode import CONCAT, Seen, reference_of
+from .encoder_v1 import FEATURES
+from .place import Settings, encoders_of, place
+from .sockets import model_output, old_node, sockets
+
+STACKED = "[2, images, width] or [2, images, tokens, width]"
+
+
+class IPAdapterApplyEncoded(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        more = {
+            "embeds": embeds_input("embeds", "From Encode IPAdapter Image of version 1."),
+            "weight_type": partial(
+                io.Combo.Input,
+                "weight_type",
+                options=list(WEIGHT_TYPES),
+                tooltip="original: as the paper. linear leaves the prompt more say; channel penalty "
+                "is between the two.",
+            ),
+            "unfold_batch": partial(
+                io.Boolean.Input,
+                "unfold_batch",
+                default=False,
+                tooltip="On: picture 1 goes to latent 1, picture 2 to latent 2, and so on. Off: "
+                "every latent sees all pictures.",
+            ),
+        }
+        return old_node(
+            "IPAdapterApplyEncoded",
+            "Apply IPAdapter from Encoded",
+            "Lets pictures act as a prompt that Encode IPAdapter Image has encoded.",
+            sockets(
+                "ipadapter embeds model weight:3 weight_type start_at end_at unfold_batch | "
+                "attn_mask",
+                more,
+            ),
+            [model_output()],
+            APPLY,
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        ipadapter: Any,
+        embeds: Tensor,
+        model: Any,
+        weight_type: str = "original",
+        **settings: Any,
+    ) -> io.NodeOutput:
+        encoders = encoders_of(ipadapter)
+        loaded = encoders.loaded
+        refuse_faces(loaded)
+        check_model(model, loaded)
+        how = Settings(compat=WAYS[FAITHFUL], embeds_scaling=weight_type, **settings)
+        embeds = check_embeds(embeds, "embeds")
+        if fits(embeds, loaded):
+            raise IPAdapterError(
+                "embeds: these are of version 2, without their negative; use IPAdapter Embeds"
+            )
+        if not fits(embeds, loaded, stacked=True):
+            state = "off" if loaded.projection.feature == FEATURES[False] else "on"
+            advice = f"encode with this encoder and ipadapter_plus {state}"
+            raise refusal(embeds, "embeds", loaded, advice, stacked=True)
+        positive, negative = (Features(part) for part in embeds)
+        reference = reference_of(loaded, Seen(positive, negative), CONCAT)
+        return io.NodeOutput(place(model, encoders, reference, how))
+
+
+class IPAdapterBatchEmbeds(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        tip = "From Encode IPAdapter Image of version 1; both from the same encoder."
+        return old_node(
+            "IPAdapterBatchEmbeds",
+            "IPAdapter Batch Embeds",
+            "The encoded pictures of both, side by side.",
+            sockets(
+                "embed1 embed2", {name: embeds_input(name, tip) for name in ("embed1", "embed2")}
+            ),
+            [embeds_output("EMBEDS", "All of them, for Apply IPAdapter from Encoded.")],
+            COMBINE,
+        )
+
+    @classmethod
+    def execute(cls, embed1: Tensor, embed2: Tensor) -> io.NodeOutput:
+        embeds = {
+            name: check_embeds(value, name)
+            for name, value in {"embed1": embed1, "embed2": embed2}.items()
+        }
+        check_stacked(embeds)
+        check_together(embeds, own=2)
+        return io.NodeOutput(torch.cat(list(embeds.values()), 1))
+
+
+def check_stacked(embeds: Mapping[str, Tensor]) -> None:
+    for name, value in embeds.items():
+        if value.ndim == 2 or len(value) != 2:
+            raise IPAdapterError(
+                f"{name} has the shape {list(value.shape)}; version 1's EMBEDS are {STACKED}: for "
+                "those of version 2 use IPAdapter Combine Embeds"
+            )
+
+
+NODES = [*encoder_v1.NODES, IPAdapterApplyEncoded, IPAdapterBatchEmbeds]

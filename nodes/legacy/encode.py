@@ -1,0 +1,123 @@
+"""From version 2's pictures to a reference: what the encoders see, combined, projected."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...ipadapter.combine import combined, first_picture
+from ...ipadapter.errors import IPAdapterError
+from ...ipadapter.reference import EncodedReference, Features
+from ..checks import check_image
+from ..encode import image_size, no_picture_features, one_each, picture_features, project
+from ..encode_faces import CROP, FaceChoice, find_faces
+from ..load import LoadedAdapter
+from .compat import Compat
+
+CONCAT = "concat"
+
+
+class Encoders(NamedTuple):
+    """An adapter, and what looks at pictures for it."""
+
+    loaded: LoadedAdapter
+    clip_vision: Any
+    insightface: Any
+
+
+class Seen(NamedTuple):
+    positive: Features
+    negative: Features
+    faces: Tensor | None = None  # their crops, [faces, H, W, 3]
+
+
+def reference_of(loaded: LoadedAdapter, seen: Seen, combine_embeds: str) -> EncodedReference:
+    """As one picture's, unless ``combine_embeds`` is concat."""
+    positive, negative, _ = seen
+    images = len(positive.face if positive.clip is None else positive.clip)  # pyright: ignore[reportArgumentType]
+    if combine_embeds != CONCAT and images > 1:
+        positive = combined(positive, combine_embeds, normed=False)
+        negative = first_picture(negative)
+    return project(loaded, positive, negative)
+
+
+def see(
+    encoders: Encoders,
+    image: Tensor,
+    image_negative: Tensor | None,
+    structure: float | None,
+    compat: Compat,
+) -> Seen:
+    """What the encoders see in pictures [images, H, W, 3+], or in one face of each."""
+    check_image(image, "image")
+    if image_negative is not None:
+        check_image(image_negative, "image_negative")
+    if encoders.loaded.projection.face is None:
+        positive = picture_features(*encoders[:2], image, compat.prepare)
+        negative = negative_of(encoders, image_negative, positive, compat)
+        return Seen(Features(positive), Features(negative))
+    return see_faces(encoders, image, image_negative, structure, compat)
+
+
+def negative_of(
+    encoders: Encoders, image_negative: Tensor | None, positive: Tensor, compat: Compat
+) -> Tensor:
+    """CLIP's features of what the negative prompt sees, one for each row of ``positive``."""
+    loaded, clip_vision, _ = encoders
+    if image_negative is None and compat.black and reads_tokens(loaded, compat):
+        size = image_size(clip_vision)
+        image_negative = torch.zeros(1, size, size, 3)
+    if image_negative is None:
+        return no_picture_features(loaded, clip_vision, positive)
+    return one_each(
+        picture_features(loaded, clip_vision, image_negative, compat.prepare), len(positive)
+    )
+
+
+def reads_tokens(loaded: LoadedAdapter, compat: Compat) -> bool:
+    """Whether it has a picture for "no picture", and not just zeros."""
+    projection = loaded.projection
+    if projection.kolors and projection.face is not None:
+        return compat.kolors_as_others
+    return projection.no_image == "zero pixels"
+
+
+def see_faces(
+    encoders: Encoders,
+    image: Tensor,
+    image_negative: Tensor | None,
+    structure: float | None,
+    compat: Compat,
+) -> Seen:
+    """Of each picture the face that the detector is surest of; for Kolors, the largest."""
+    loaded, clip_vision, insightface = encoders
+    projection = loaded.projection
+    spec = projection.face
+    assert spec is not None
+    if projection.feature is not None and clip_vision is None:
+        raise IPAdapterError(
+            f"clip_vision is not connected: {projection.name} also looks at the face through CLIP"
+        )
+    as_others = projection.kolors and compat.kolors_as_others
+    choice = FaceChoice("largest" if projection.kolors and not as_others else "index")
+    size = CROP if projection.feature is None else image_size(clip_vision)
+    if compat.face_crop and loaded.adapter.base_model == "SDXL" and not projection.kolors:
+        size = compat.face_crop
+    crop = "aligned" if as_others else spec.crop
+    found = find_faces(loaded, insightface, image, choice, crop, size, compat.face_sizes)
+    identities = torch.stack([face.identity for face in found])
+    if spec.normed or as_others:
+        identities = F.normalize(identities, dim=-1)
+    crops = torch.stack([face.crop for face in found])
+    clip = negative = None
+    if projection.feature is not None:
+        clip = picture_features(loaded, clip_vision, crops, compat.prepare)
+        negative = negative_of(encoders, image_negative, clip, compat)
+    return Seen(
+        Features(clip, identities, structure),
+        Features(negative, torch.zeros_like(identities), structure),
+        crops,
+    )

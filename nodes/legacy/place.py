@@ -1,0 +1,143 @@
+"""Version 2's settings as a region of a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor
+
+from ...ipadapter.base_models import transformers_in_order
+from ...ipadapter.reference import EncodedReference, LayerSchedule, OverTime, Region
+from ...weight_types.layers import does_nothing
+from ..apply import check_settings
+from ..encode_faces import structure_weight
+from ..layers import check_model, find_layers
+from ..load import accept_adapter
+from ..notices import say
+from ..patching import add_region
+from .compat import Compat
+from .encode import CONCAT, Encoders, reference_of, see
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the apply nodes have in common, with the values that those without an input take."""
+
+    compat: Compat
+    weight: float | list[float] = 1.0  # a list is for the latents of a batch, if that is unfolded
+    weight_type: str = "linear"
+    second: float | None = None  # the weight of the other part, see LayerSchedule; None: weight
+    layer_weights: str = ""
+    combine_embeds: str = CONCAT
+    embeds_scaling: str = "V only"
+    start_at: float = 0.0
+    end_at: float = 1.0
+    attn_mask: Tensor | None = None
+    unfold_batch: bool = False
+    token_scale: float = 1.0
+
+    @property
+    def weights(self) -> list[float]:
+        """One, or one for each latent."""
+        given: list[float] = self.weight if isinstance(self.weight, list) else [self.weight]
+        return given if self.unfold_batch else given[:1]
+
+    @property
+    def schedule(self) -> LayerSchedule:
+        return LayerSchedule(self.weight_type, self.second, self.layer_weights, self.compat.without)
+
+    @property
+    def acts(self) -> bool:
+        return any(not does_nothing(self.weight_type, w, self.second) for w in self.weights)
+
+
+def apply_picture(
+    model: Any,
+    encoders: Encoders,
+    image: Tensor,
+    settings: Settings,
+    image_negative: Tensor | None = None,
+    weight_faceidv2: float | None = None,
+) -> tuple[Any, Tensor | None]:
+    """A clone of the model with the pictures in it, and the faces that were found in them."""
+    loaded = encoders.loaded
+    check_model(model, loaded)
+    is_face = loaded.projection.face is not None
+    if not (settings.acts or is_face):
+        return model, None
+    structure = None
+    if is_face:
+        # Where a node does not say, version 2 takes twice the weight.
+        structure = 2 * settings.weights[0] if weight_faceidv2 is None else weight_faceidv2
+        structure = structure_weight(loaded, "by file name", False, structure)
+    seen = see(encoders, image, image_negative, structure, settings.compat)
+    combine_embeds = CONCAT if settings.unfold_batch else settings.combine_embeds
+    reference = reference_of(loaded, seen, combine_embeds)
+    return place(model, encoders, reference, settings), seen.faces
+
+
+def place(model: Any, encoders: Encoders, reference: EncodedReference, settings: Settings) -> Any:
+    """A clone of the model with the reference in it. Its LoRA is a matter of the loaders."""
+    check_model(model, encoders.loaded)
+    if not settings.acts:
+        return model
+    settings = replace(settings, layer_weights=known_layers(model, settings.layer_weights))
+    return add_region(model, encoders.loaded, region_of(reference, settings))
+
+
+def region_of(reference: EncodedReference, settings: Settings) -> Region:
+    mask = check_settings(settings.attn_mask, settings.start_at, settings.end_at)
+    # Only what sampling needs of the reference is kept.
+    bare = EncodedReference(reference.positive, reference.negative)
+    region = Region(
+        bare,
+        mask,
+        settings.weights[0],
+        settings.embeds_scaling,
+        settings.start_at,
+        settings.end_at,
+        settings.unfold_batch,
+        settings.schedule,
+        token_scale=settings.token_scale,
+        guess_grid=settings.compat.guess_grid,
+    )
+    weights = settings.weights
+    if len(weights) == 1:
+        return region
+    if settings.embeds_scaling == "V only" and settings.second is None:
+        # A factor of what the region adds: keys and values are the same for all frames.
+        return replace(region, weight=1.0, over_time=OverTime(frame_weights=tuple(weights)))
+    count = max(len(weights), len(bare.positive))
+    each = [min(i, len(bare.positive) - 1) for i in range(count)]
+    weights = [*weights, *weights[-1:] * (count - len(weights))]  # the caller's list stays its own
+    unfolded = EncodedReference(bare.positive[each], bare.negative[each])
+    return replace(region, reference=unfolded, picture_weights=tuple(weights))
+
+
+def known_layers(model: Any, layer_weights: str) -> str:
+    """Without the numbers that this model has no layers for, as in a list written for another."""
+    count = len(transformers_in_order(find_layers(model)))
+    parts = layer_weights.split(",")
+    unknown = [part.strip() for part in parts if beyond(part, count)]
+    if unknown:
+        say(
+            f"layer_weights: this model's layers are 0 to {count - 1}; not used: "
+            + ", ".join(unknown)
+        )
+    return ",".join(part for part in parts if part.strip() not in unknown)
+
+
+def beyond(part: str, count: int) -> bool:
+    number = part.partition(":")[0].strip()
+    return number.isdecimal() and int(number) >= count
+
+
+def encoders_of(ipadapter: Any, clip_vision: Any = None, insightface: Any = None) -> Encoders:
+    """An adapter with what is connected, else with what its loader brought."""
+    loaded, brought, faces, _ = accept_adapter(ipadapter)
+    return Encoders(
+        loaded,
+        brought if clip_vision is None else clip_vision,
+        faces if insightface is None else insightface,
+    )

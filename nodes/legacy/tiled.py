@@ -1,0 +1,186 @@
+"""Versions 1 and 2's nodes that let a picture act in tiles, each in its own place."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ...ipadapter.noise import distorted
+from ...ipadapter.tiles import Tile, overlapping
+from ...ipadapter.tiles_v1 import numbered
+from ...weight_types.attention import WEIGHT_TYPES
+from ..apply import ALL_BLACK
+from ..checks import check_image, check_mask
+from ..notices import say
+from .apply import second_of
+from .compat import FAITHFUL, WAYS, ways
+from .encode import Encoders
+from .place import Settings, apply_picture, encoders_of
+from .sockets import model_output, number, old_node, sockets
+
+DESCRIPTION = "Lets a wide or tall picture act in tiles, each of which is seen in full."
+
+
+def tiled_outputs() -> list[Any]:
+    return [
+        model_output(),
+        io.Image.Output(display_name="tiles", tooltip="The tiles, row by row."),
+        io.Mask.Output(display_name="masks", tooltip="Where each of them acts."),
+    ]
+
+
+class IPAdapterTiled(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return old_node(
+            "IPAdapterTiled",
+            "IPAdapter Tiled",
+            DESCRIPTION,
+            sockets(
+                "model ipadapter image weight:3 weight_type combine_embeds start_at end_at "
+                "sharpening embeds_scaling | image_negative attn_mask clip_vision compat"
+            ),
+            tiled_outputs(),
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        ipadapter: Any,
+        image: Tensor,
+        weight_type: str = "linear",
+        sharpening: float = 0.0,
+        image_negative: Tensor | None = None,
+        attn_mask: Tensor | None = None,
+        clip_vision: Any = None,
+        compat: str | None = None,
+        encode_batch_size: int = 0,
+        **settings: Any,
+    ) -> io.NodeOutput:
+        check_image(image, "image")
+        if attn_mask is not None:
+            attn_mask = check_mask(attn_mask, "attn_mask")
+            if not attn_mask.any():
+                say(ALL_BLACK.format("reference"))
+        how = Settings(
+            ways(compat), weight_type=weight_type, second=second_of(weight_type), **settings
+        )
+        tiles = overlapping(image, attn_mask, sharpening)
+        encoders = encoders_of(ipadapter, clip_vision)
+        model = apply_tiles(model, encoders, tiles, how, [image_negative] * len(tiles))
+        pictures, masks = (torch.cat(parts) for parts in zip(*tiles, strict=True))
+        return io.NodeOutput(model, pictures, masks)
+
+
+def apply_tiles(
+    model: Any,
+    encoders: Encoders,
+    tiles: list[Tile],
+    settings: Settings,
+    negatives: list[Tensor | None],
+) -> Any:
+    """A clone of the model with each tile as a region, but for those that would do nothing."""
+    for (picture, mask), negative in zip(tiles, negatives, strict=True):
+        if mask.any():
+            here = replace(settings, attn_mask=mask)
+            model, _ = apply_picture(model, encoders, picture, here, negative)
+    return model
+
+
+class IPAdapterTiledBatch(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return old_node(
+            "IPAdapterTiledBatch",
+            "IPAdapter Tiled Batch",
+            f"{DESCRIPTION} Picture 1 goes to latent 1, picture 2 to latent 2, and so on.",
+            sockets(
+                "model ipadapter image weight:3 weight_type start_at end_at sharpening "
+                "embeds_scaling encode_batch_size | image_negative attn_mask clip_vision compat"
+            ),
+            tiled_outputs(),
+        )
+
+    @classmethod
+    def execute(cls, **settings: Any) -> io.NodeOutput:
+        return IPAdapterTiled.execute(unfold_batch=True, **settings)
+
+
+MORE = {
+    "weight:0.7": number(
+        "weight", 0.7, -1.0, 3.0, 0.05, "How strongly the picture acts; 0 does nothing."
+    ),
+    "noise": number(
+        "noise", 0.0, 0.0, 1.0, 0.01,
+        "Makes the negative prompt see distorted copies of the tiles, which strengthens their "
+        "shapes. 0 shows it nothing.",
+    ),
+    "kinds": lambda optional: io.Combo.Input(
+        "weight_type", options=list(WEIGHT_TYPES), optional=optional,
+        tooltip="How the weight enters attention, as in Apply IPAdapter.",
+    ),
+    "short_side_tiles": lambda optional: io.Int.Input(
+        "short_side_tiles", default=1, min=0, max=12, step=1, optional=optional,
+        tooltip="Into how many tiles the shorter side is cut; 1 or 2 is common. 0 does not cut.",
+    ),
+    "tile_weight": number(
+        "tile_weight", 0.6, 0.0, 1.0, 0.05,
+        "How much the tiles count beside those of the coarse cut, where there are several rows and "
+        "columns; 0 leaves the coarse ones alone.",
+    ),
+}  # fmt: skip
+
+
+class IPAdapterTilesMasked(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return old_node(
+            "IPAdapterTilesMasked",
+            "IPAdapter Masked Tiles (experimental)",
+            f"{DESCRIPTION} Of several pictures the first is cut.",
+            sockets(
+                "ipadapter clip_vision image model weight:0.7 noise kinds start_at end_at "
+                "short_side_tiles tile_weight",
+                MORE,
+            ),
+            [model_output()],
+            "Fit Image (tiles) and Apply IPAdapter",
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        ipadapter: Any,
+        image: Tensor,
+        model: Any,
+        clip_vision: Any = None,
+        weight: float = 0.7,
+        noise: float = 0.0,
+        weight_type: str = "original",
+        start_at: float = 0.0,
+        end_at: float = 1.0,
+        short_side_tiles: int = 1,
+        tile_weight: float = 0.6,
+    ) -> io.NodeOutput:
+        check_image(image, "image")
+        settings = Settings(
+            WAYS[FAITHFUL], weight, embeds_scaling=weight_type, start_at=start_at, end_at=end_at
+        )
+        encoders = encoders_of(ipadapter, clip_vision)
+        if short_side_tiles == 0:
+            negative = distorted(image, noise) if noise > 0 else None
+            model, _ = apply_picture(model, encoders, image, settings, negative)
+            return io.NodeOutput(model)
+        tiles = numbered(image[:1], short_side_tiles, tile_weight)
+        negatives: list[Tensor | None] = [None] * len(tiles)
+        if noise > 0:
+            negatives = list(distorted(torch.cat([t.picture for t in tiles]), noise).split(1))
+        return io.NodeOutput(apply_tiles(model, encoders, tiles, settings, negatives))
+
+
+NODES = [IPAdapterTiled, IPAdapterTiledBatch, IPAdapterTilesMasked]
