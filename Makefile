@@ -2,13 +2,16 @@
 PYTHON ?= python3
 RUN = $(PYTHON) tools/with_comfyui.py
 
-.PHONY: demo test bench lint format
+.PHONY: demo test compat bench lint format
 
 demo:  ## two references in two regions: pictures in demo/
 	$(RUN) workflows/demo.py $(ARGS)
 
 test:  ## every test, against a real ComfyUI
 	$(RUN) --dev -m pytest $(ARGS)
+
+compat:  ## loading and running in five ComfyUI versions; VERSIONS="0.16.3 0.30.0", ONLY=faceid for some
+	COMFYUI_PATH= $(RUN) --dev tests/compat/compat.py $(VERSIONS) --only "$(ONLY)"
 
 bench:  ## what references cost: tables in tests/bench/results/
 	$(RUN) --dev tests/bench/bench.py $(ARGS)

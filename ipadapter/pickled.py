@@ -28,9 +28,9 @@ def read_pickled(path: str, file: str) -> Mapping[Any, Any]:
     with open(path, "rb") as stream:
         is_zip = stream.read(4) == b"PK\x03\x04"  # as PyTorch decides it
     if is_zip:
-        _check_archive(path, size, file)
+        check_archive(path, size, file)
     try:
-        _refuse_memory_eaters(path, is_zip, file)
+        refuse_memory_eaters(path, is_zip, file)
         content: object = torch.load(path, weights_only=True, mmap=is_zip, map_location="meta")
     except MemoryEaterError:
         raise IPAdapterError(
@@ -52,7 +52,7 @@ def read_pickled(path: str, file: str) -> Mapping[Any, Any]:
     return table
 
 
-def _check_archive(path: str, size: int, file: str) -> None:
+def check_archive(path: str, size: int, file: str) -> None:
     """Of a zip, which PyTorch's files are: its table of contents alone, at its end."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -69,7 +69,7 @@ def _check_archive(path: str, size: int, file: str) -> None:
         raise IPAdapterError(f"{file} is refused: it is packed or larger inside than out")
 
 
-def _refuse_memory_eaters(path: str, is_zip: bool, file: str) -> None:
+def refuse_memory_eaters(path: str, is_zip: bool, file: str) -> None:
     """What the restricted unpickler lets a few bytes call: a bytearray of any length."""
     with open(path, "rb") as stream, contextlib.suppress(ValueError):  # PyTorch says what is wrong
         for structure in _zipped(stream) if is_zip else [stream] * LEGACY_PICKLES:

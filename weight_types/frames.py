@@ -37,7 +37,10 @@ def frame_weights(
         end if share == 1 else start + (end - start) * share
         for share in shares(max(end_frame - start_frame, 0))
     ]
-    return [start] * start_frame + way + [end] * (frames - end_frame)
+    weights = [start] * start_frame + way
+    if weights and not way and timing != RANDOM:
+        weights[-1] = end
+    return weights + [end] * (frames - end_frame)
 
 
 def by_curve(curve: Callable[[float], float]) -> Timing:
@@ -51,13 +54,13 @@ def at_random(count: int) -> list[float]:
     return [generator.random() for _ in range(count)]
 
 
-CUSTOM = "custom"
+CUSTOM, RANDOM = "custom", "random"
 TIMINGS: dict[str, Timing] = {
     "linear": by_curve(lambda x: x),
     "ease_in_out": by_curve(lambda x: (1 - math.cos(math.pi * x)) / 2),
     "ease_in": by_curve(lambda x: math.sin(math.pi * x / 2)),
     "ease_out": by_curve(lambda x: 1 - math.cos(math.pi * x / 2)),
-    "random": at_random,
+    RANDOM: at_random,
 }
 
 

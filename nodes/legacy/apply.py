@@ -34,11 +34,6 @@ def apply(
     return apply_picture(model, encoders, image, how, image_negative, weight_faceidv2)
 
 
-def second_of(weight_type: str) -> float | None:
-    """The composition's weight, where a node that can choose any weight type has no input for it."""
-    return 1.0 if weight_type == "style and composition" else None
-
-
 SIMPLE = {
     "standard": "linear",
     "prompt is more important": "ease out",
@@ -103,9 +98,8 @@ class IPAdapterAdvanced(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, weight_type: str = "linear", **settings: Any) -> io.NodeOutput:
-        second = second_of(weight_type)
-        return io.NodeOutput(apply(weight_type=weight_type, second=second, **settings)[0])
+    def execute(cls, **settings: Any) -> io.NodeOutput:
+        return io.NodeOutput(apply(**settings)[0])
 
 
 class IPAdapterBatch(io.ComfyNode):
@@ -125,7 +119,7 @@ class IPAdapterBatch(io.ComfyNode):
 
     @classmethod
     def execute(cls, **settings: Any) -> io.NodeOutput:
-        return IPAdapterAdvanced.execute(unfold_batch=True, **settings)
+        return io.NodeOutput(apply(unfold_batch=True, **settings)[0])
 
 
 NODES = [IPAdapter, IPAdapterAdvanced, IPAdapterBatch]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 from comfy_api.latest import io
@@ -56,7 +57,12 @@ def ways(compat: str | None) -> Compat:
 
 def default() -> str:
     """What the environment asks for."""
-    wanted = os.environ.get(VARIABLE, "").strip().lower() or FAITHFUL
+    return known(os.environ.get(VARIABLE, "").strip().lower() or FAITHFUL)
+
+
+@cache
+def known(wanted: str) -> str:
+    """The same, if there is such a way; said once."""
     if wanted not in WAYS:
         known = " or ".join(WAYS)
         logging.warning("IPAdapter Regions: %s is %s; set it to %s", VARIABLE, wanted, known)

@@ -12,7 +12,7 @@ from ...ipadapter.errors import IPAdapterError
 from ...ipadapter.reference import Features
 from ..encode import image_size, one_each, picture_features, refuse_faces
 from ..layers import check_model
-from .apply import APPLY, PER_LATENT, second_of
+from .apply import APPLY, PER_LATENT
 from .compat import Compat, ways
 from .embed_values import check_embeds, check_together, embeds_input, fits, refusal
 from .encode import CONCAT, Encoders, Seen, negative_of, reads_tokens, reference_of
@@ -38,15 +38,13 @@ class IPAdapterEmbeds(io.ComfyNode):
         pos_embed: Tensor,
         neg_embed: Tensor | None = None,
         clip_vision: Any = None,
-        weight_type: str = "linear",
         compat: str | None = None,
         **settings: Any,
     ) -> io.NodeOutput:
         encoders = encoders_of(ipadapter, clip_vision)
         refuse_faces(encoders.loaded)
         check_model(model, encoders.loaded)
-        second = second_of(weight_type)
-        how = Settings(compat=ways(compat), weight_type=weight_type, second=second, **settings)
+        how = Settings(compat=ways(compat), **settings)
         seen = seen_before(encoders, pos_embed, neg_embed, how)
         if seen is None:
             return io.NodeOutput(model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io as bytes_io
+import zipfile
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ...ipadapter.errors import IPAdapterError
-from ...ipadapter.pickled import _check_archive, _refuse_memory_eaters
+from ...ipadapter.pickled import check_archive, refuse_memory_eaters
 from ...ipadapter.wrong_files import refuse_wrong_file
 from ..reference_files import write_new
 from .embed_values import check_embeds, embeds_input, embeds_output
@@ -129,9 +130,11 @@ def read_embeds(path: Path) -> Tensor:
 def load(path: Path, device: str) -> object:
     file, name = str(path), path.name
     refuse_wrong_file(file, name)
-    _check_archive(file, path.stat().st_size, name)
+    if not zipfile.is_zipfile(file):
+        raise IPAdapterError(f"{name} is no {ENDING} file, or cut short; save the EMBEDS again")
+    check_archive(file, path.stat().st_size, name)
     try:
-        _refuse_memory_eaters(file, True, name)
+        refuse_memory_eaters(file, True, name)
         return torch.load(file, weights_only=True, mmap=device == "meta", map_location=device)
     except Exception as error:  # a hostile file chooses what it makes the reader raise
         raise IPAdapterError(

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ...ipadapter.combine import combined, first_picture
 from ...ipadapter.errors import IPAdapterError
+from ...ipadapter.projections import FaceInput
 from ...ipadapter.reference import EncodedReference, Features
 from ..checks import check_image
 from ..encode import image_size, no_picture_features, one_each, picture_features, project
-from ..encode_faces import CROP, FaceChoice, find_faces
+from ..encode_faces import FaceChoice, look_at_faces
 from ..load import LoadedAdapter
 from .compat import Compat
 
@@ -95,29 +95,26 @@ def see_faces(
     """Of each picture the face that the detector is surest of; for Kolors, the largest."""
     loaded, clip_vision, insightface = encoders
     projection = loaded.projection
-    spec = projection.face
-    assert spec is not None
-    if projection.feature is not None and clip_vision is None:
+    if insightface is None:
         raise IPAdapterError(
-            f"clip_vision is not connected: {projection.name} also looks at the face through CLIP"
+            f"{loaded.file} reads faces, and neither its loader nor an input brings the face models: "
+            "load with IPAdapter Unified Loader FaceID or IPAdapter Auto Loader, or connect Load "
+            "InsightFace to a node that has an input for it, such as IPAdapter FaceID"
         )
-    as_others = projection.kolors and compat.kolors_as_others
-    choice = FaceChoice("largest" if projection.kolors and not as_others else "index")
-    size = CROP if projection.feature is None else image_size(clip_vision)
-    if compat.face_crop and loaded.adapter.base_model == "SDXL" and not projection.kolors:
+    spec, choice, size = projection.face, FaceChoice("index"), None
+    if projection.kolors and compat.kolors_as_others:
+        spec = FaceInput(normed=True)
+    elif projection.kolors:
+        choice = FaceChoice("largest")
+    elif loaded.adapter.base_model == "SDXL":
         size = compat.face_crop
-    crop = "aligned" if as_others else spec.crop
-    found = find_faces(loaded, insightface, image, choice, crop, size, compat.face_sizes)
-    identities = torch.stack([face.identity for face in found])
-    if spec.normed or as_others:
-        identities = F.normalize(identities, dim=-1)
-    crops = torch.stack([face.crop for face in found])
-    clip = negative = None
-    if projection.feature is not None:
-        clip = picture_features(loaded, clip_vision, crops, compat.prepare)
-        negative = negative_of(encoders, image_negative, clip, compat)
+    how = (choice, spec, size, compat.face_sizes, compat.prepare)
+    found = look_at_faces(loaded, insightface, clip_vision, image, *how)
+    negative = None
+    if found.clip is not None:
+        negative = negative_of(encoders, image_negative, found.clip, compat)
     return Seen(
-        Features(clip, identities, structure),
-        Features(negative, torch.zeros_like(identities), structure),
-        crops,
+        Features(found.clip, found.identities, structure),
+        Features(negative, torch.zeros_like(found.identities), structure),
+        found.crops,
     )

@@ -13,7 +13,7 @@ from ...ipadapter.reference import Features
 from ..checks import check_image
 from ..encode import picture_features, refuse_faces, tile_features
 from ..layers import check_model
-from .apply import IPAdapterAdvanced, second_of
+from .apply import IPAdapterAdvanced
 from .compat import Compat, ways
 from .encode import CONCAT, Encoders, Seen, negative_of, reference_of
 from .place import Settings, encoders_of, place
@@ -79,7 +79,6 @@ def apply_enhanced(
     image: Tensor,
     tiles: int,
     ratio: float,
-    weight_type: str = "linear",
     image_negative: Tensor | None = None,
     clip_vision: Any = None,
     compat: str | None = None,
@@ -89,7 +88,7 @@ def apply_enhanced(
     encoders = encoders_of(ipadapter, clip_vision)
     refuse_faces(encoders.loaded)
     check_model(model, encoders.loaded)
-    how = Settings(ways(compat), weight_type=weight_type, second=second_of(weight_type), **settings)
+    how = Settings(ways(compat), **settings)
     if not how.acts:
         return model
     seen = see_enhanced(encoders, image, image_negative, tiles, ratio, how.compat)

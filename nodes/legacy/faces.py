@@ -5,13 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from comfy_api.latest import io
+from comfy_execution.graph_utils import ExecutionBlocker
 
-from .apply import apply, second_of
+from .apply import apply
 from .sockets import model_output, old_node, sockets
 
 APPLY_FACE = "Apply IPAdapter FaceID"
 SETTINGS = "weight_type combine_embeds start_at end_at embeds_scaling"
 OPTIONAL = "image_negative attn_mask clip_vision insightface compat"
+
+
+NO_FACES = ExecutionBlocker(
+    "IPAdapter FaceID: this adapter reads whole pictures, so there is no face_image; connect the "
+    "output of a FaceID adapter, or nothing"
+)
 
 
 def outputs() -> list[Any]:
@@ -34,11 +41,9 @@ class IPAdapterFaceID(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
-        cls, weight_type: str = "linear", weight_faceidv2: float = 1.0, **settings: Any
-    ) -> io.NodeOutput:
-        settings |= {"weight_type": weight_type, "weight_faceidv2": weight_faceidv2}
-        return io.NodeOutput(*apply(second=second_of(weight_type), **settings))
+    def execute(cls, weight_faceidv2: float = 1.0, **settings: Any) -> io.NodeOutput:
+        model, faces = apply(weight_faceidv2=weight_faceidv2, **settings)
+        return io.NodeOutput(model, NO_FACES if faces is None else faces)
 
 
 class IPAAdapterFaceIDBatch(io.ComfyNode):

@@ -14,7 +14,6 @@ from ...ipadapter.errors import IPAdapterError
 from ..apply import check_settings
 from ..checks import check_image, check_mask
 from ..region_texts import Conditioning, in_mask, with_frames_of
-from .apply import second_of
 from .compat import ways
 from .encode import CONCAT
 from .place import Settings, apply_picture, encoders_of
@@ -136,7 +135,17 @@ class IPAdapterCombineParams(io.ComfyNode):
         params_4: Sequence[Params] = (),
         params_5: Sequence[Params] = (),
     ) -> io.NodeOutput:
-        return io.NodeOutput((*params_1, *params_2, *params_3, *params_4, *params_5))
+        given = (params_1, params_2, params_3, params_4, params_5)
+        for i, params in enumerate(given, 1):
+            check_params(params, f"params_{i}")
+        return io.NodeOutput(tuple(region for params in given for region in params))
+
+
+def check_params(value: object, name: str) -> None:
+    if not isinstance(value, tuple) or not all(isinstance(each, Params) for each in value):
+        raise IPAdapterError(
+            f"{name}: a {type(value).__name__} is no region; connect IPAdapter Regional Conditioning"
+        )
 
 
 class IPAdapterFromParams(io.ComfyNode):
@@ -172,6 +181,7 @@ class IPAdapterFromParams(io.ComfyNode):
         clip_vision: Any = None,
         compat: str | None = None,
     ) -> io.NodeOutput:
+        check_params(ipadapter_params, "ipadapter_params")
         encoders = encoders_of(ipadapter, clip_vision)
         if image_negative is not None:
             check_image(image_negative, "image_negative")
@@ -180,7 +190,6 @@ class IPAdapterFromParams(io.ComfyNode):
                 ways(compat),
                 params.weight,
                 params.weight_type,
-                second_of(params.weight_type),
                 combine_embeds=combine_embeds,
                 embeds_scaling=embeds_scaling,
                 start_at=params.start_at,

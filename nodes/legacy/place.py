@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Sequence, Sized
 from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
 
 from ...ipadapter.base_models import transformers_in_order
+from ...ipadapter.errors import IPAdapterError
 from ...ipadapter.reference import EncodedReference, LayerSchedule, OverTime, Region
 from ...weight_types.layers import does_nothing
 from ..apply import check_settings
@@ -25,9 +28,9 @@ class Settings:
     """What the apply nodes have in common, with the values that those without an input take."""
 
     compat: Compat
-    weight: float | list[float] = 1.0  # a list is for the latents of a batch, if that is unfolded
+    weight: float | Sequence[float] = 1.0  # several: for the latents of a batch, if it is unfolded
     weight_type: str = "linear"
-    second: float | None = None  # the weight of the other part, see LayerSchedule; None: weight
+    second: float | None = None  # of the other part, see LayerSchedule; None: what version 2 takes
     layer_weights: str = ""
     combine_embeds: str = CONCAT
     embeds_scaling: str = "V only"
@@ -37,19 +40,40 @@ class Settings:
     unfold_batch: bool = False
     token_scale: float = 1.0
 
+    def __post_init__(self) -> None:
+        if isinstance(self.weight, Sized) and not len(self.weight):
+            raise IPAdapterError("weight: the connected list is empty; give at least one weight")
+        refuse_lists(self.second, self.token_scale)
+
     @property
     def weights(self) -> list[float]:
         """One, or one for each latent."""
-        given: list[float] = self.weight if isinstance(self.weight, list) else [self.weight]
-        return given if self.unfold_batch else given[:1]
+        given = self.weight if isinstance(self.weight, Iterable) else [self.weight]
+        numbers = [float(weight) for weight in given]
+        each = self.unfold_batch and len(set(numbers)) > 1
+        return numbers if each else numbers[:1]
+
+    @property
+    def other(self) -> float | None:
+        """The weight of the other part."""
+        by_itself = self.second is None and self.weight_type == "style and composition"
+        return 1.0 if by_itself else self.second
 
     @property
     def schedule(self) -> LayerSchedule:
-        return LayerSchedule(self.weight_type, self.second, self.layer_weights, self.compat.without)
+        return LayerSchedule(self.weight_type, self.other, self.layer_weights, self.compat.without)
 
     @property
     def acts(self) -> bool:
-        return any(not does_nothing(self.weight_type, w, self.second) for w in self.weights)
+        return any(not does_nothing(self.weight_type, w, self.other) for w in self.weights)
+
+
+def refuse_lists(*values: object) -> None:
+    if any(isinstance(value, Iterable) for value in values):
+        raise IPAdapterError(
+            "a list of weights is connected to another input than weight (or weight_style): only "
+            "that takes one for each latent; give the others a single number"
+        )
 
 
 def apply_picture(
@@ -68,8 +92,9 @@ def apply_picture(
         return model, None
     structure = None
     if is_face:
+        refuse_lists(weight_faceidv2)
         # Where a node does not say, version 2 takes twice the weight.
-        structure = 2 * settings.weights[0] if weight_faceidv2 is None else weight_faceidv2
+        structure = 2 * max(settings.weights) if weight_faceidv2 is None else weight_faceidv2
         structure = structure_weight(loaded, "by file name", False, structure)
     seen = see(encoders, image, image_negative, structure, settings.compat)
     combine_embeds = CONCAT if settings.unfold_batch else settings.combine_embeds
@@ -105,7 +130,7 @@ def region_of(reference: EncodedReference, settings: Settings) -> Region:
     weights = settings.weights
     if len(weights) == 1:
         return region
-    if settings.embeds_scaling == "V only" and settings.second is None:
+    if settings.embeds_scaling == "V only" and not settings.other:
         # A factor of what the region adds: keys and values are the same for all frames.
         return replace(region, weight=1.0, over_time=OverTime(frame_weights=tuple(weights)))
     count = max(len(weights), len(bare.positive))
@@ -118,14 +143,15 @@ def region_of(reference: EncodedReference, settings: Settings) -> Region:
 def known_layers(model: Any, layer_weights: str) -> str:
     """Without the numbers that this model has no layers for, as in a list written for another."""
     count = len(transformers_in_order(find_layers(model)))
-    parts = layer_weights.split(",")
-    unknown = [part.strip() for part in parts if beyond(part, count)]
+    parts = [part.strip() for part in re.split(r"[,\n]", layer_weights) if part.strip()]
+    unknown = [part for part in parts if beyond(part, count)]
     if unknown:
         say(
             f"layer_weights: this model's layers are 0 to {count - 1}; not used: "
             + ", ".join(unknown)
         )
-    return ",".join(part for part in parts if part.strip() not in unknown)
+    known = [part for part in parts if part not in unknown]
+    return ", ".join(known or ["0: 0"] * bool(parts))  # nothing said is a weight for every layer
 
 
 def beyond(part: str, count: int) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
-from .apply import APPLY, apply, second_of
+from .apply import APPLY, apply
 from .sockets import model_output, old_node, sockets
 
 OPTIONAL = "| image_negative attn_mask clip_vision compat"
@@ -168,17 +168,8 @@ class IPAdapterMS(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
-        cls, weight_type: str = "linear", weight_faceidv2: float = 1.0, **settings: Any
-    ) -> io.NodeOutput:
-        return io.NodeOutput(
-            apply(
-                weight_type=weight_type,
-                second=second_of(weight_type),
-                weight_faceidv2=weight_faceidv2,
-                **settings,
-            )[0]
-        )
+    def execute(cls, weight_faceidv2: float = 1.0, **settings: Any) -> io.NodeOutput:
+        return io.NodeOutput(apply(weight_faceidv2=weight_faceidv2, **settings)[0])
 
 
 NODES = [

@@ -16,7 +16,6 @@ from ...weight_types.attention import WEIGHT_TYPES
 from ..apply import ALL_BLACK
 from ..checks import check_image, check_mask
 from ..notices import say
-from .apply import second_of
 from .compat import FAITHFUL, WAYS, ways
 from .encode import Encoders
 from .place import Settings, apply_picture, encoders_of
@@ -53,7 +52,6 @@ class IPAdapterTiled(io.ComfyNode):
         model: Any,
         ipadapter: Any,
         image: Tensor,
-        weight_type: str = "linear",
         sharpening: float = 0.0,
         image_negative: Tensor | None = None,
         attn_mask: Tensor | None = None,
@@ -67,9 +65,7 @@ class IPAdapterTiled(io.ComfyNode):
             attn_mask = check_mask(attn_mask, "attn_mask")
             if not attn_mask.any():
                 say(ALL_BLACK.format("reference"))
-        how = Settings(
-            ways(compat), weight_type=weight_type, second=second_of(weight_type), **settings
-        )
+        how = Settings(ways(compat), **settings)
         tiles = overlapping(image, attn_mask, sharpening)
         encoders = encoders_of(ipadapter, clip_vision)
         model = apply_tiles(model, encoders, tiles, how, [image_negative] * len(tiles))

@@ -37,6 +37,8 @@ def test_a_curve_runs_between_two_frames(timing, numbers, frames, start_frame, e
         expected.append(start + (end - start) * CURVES[timing](x))
     if end_frame > start_frame:
         expected.append(end)
+    elif expected:
+        expected[-1] = end
     expected += [end] * (frames - end_frame)
     weights = frame_weights(numbers, timing, frames, start_frame, end_frame)
     assert weights == pytest.approx(expected, abs=1e-12)
