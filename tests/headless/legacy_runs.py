@@ -38,21 +38,31 @@ PRESETS = {
     "tiny_faceid_plusv2.safetensors": "FACEID PLUS V2",
     "tiny_portrait.safetensors": "FACEID PORTRAIT (style transfer)",
 }
+# They encode many pictures, which is done once where the encoder is one that is in use already.
+SLOW = {
+    "IPAdapterClipVisionEnhancer", "IPAdapterClipVisionEnhancerBatch", "IPAdapterTiled",
+    "IPAdapterTiledBatch",
+}  # fmt: skip
 
 
 class Runs:
     def __init__(self, client: Client):
         self.client = client
         self.known = client.object_info()
-        self.found: dict[Change, dict[str, Any]] = {}
+        self.found: dict[str, Any] = {}
         upload(client.upload)
 
     def get(self, name: str, change: Change) -> np.ndarray:
         """Pictures [count, H, W, 3] of a changed prompt; all are changed so and run at once."""
-        if change not in self.found:
-            prompts = {name: change(self, PROMPTS[name]) for name in PICTURED}
-            self.found[change] = self.run({name: p for name, p in prompts.items() if p})
-        picture = self.found[change][name]
+        label = f"{change.__name__} {name}"
+        if label not in self.found:
+            prompts = {
+                f"{each.__name__} {name}": each(self, PROMPTS[name])
+                for each in (TOGETHER if change in TOGETHER else (change,))
+                for name in PICTURED
+            }
+            self.found |= self.run({label: prompt for label, prompt in prompts.items() if prompt})
+        picture = self.found[label]
         if isinstance(picture, RunError):
             raise picture
         return picture
@@ -152,6 +162,8 @@ def from_pipeline(runs: Runs, prompt: Graph) -> Graph | None:
 
     def connect(kind: str, inputs: Inputs) -> Inputs:
         brought = {"clip_vision", "insightface"} & set(runs.optional(kind))
+        if kind in SLOW:
+            brought = set()
         return {
             name: [value[0], 1] if isinstance(value, list) and value[0] in loaders else value
             for name, value in inputs.items()
@@ -175,3 +187,6 @@ def unified_loader(file: str, model: list[Any]) -> dict[str, Any]:
 def auto_loader(file: str, model: list[Any]) -> dict[str, Any]:
     inputs = {"model": model, "preset": file, "lora_strength": 1.0, "provider": "CPU"}
     return {"class_type": "IPAdapterAutoLoader", "inputs": inputs}
+
+
+TOGETHER = (as_written, from_pipeline)  # in one run, so that adapters know what was encoded
