@@ -1,5 +1,6 @@
 # Each target sets up what it needs; tools/with_comfyui.py says where that goes.
 PYTHON ?= python3
+WORKERS ?= 2
 RUN = $(PYTHON) tools/with_comfyui.py
 
 .PHONY: demo test compat bench lint format
@@ -7,8 +8,8 @@ RUN = $(PYTHON) tools/with_comfyui.py
 demo:  ## two references in two regions: pictures in demo/
 	$(RUN) workflows/demo.py $(ARGS)
 
-test:  ## every test, against a real ComfyUI
-	$(RUN) --dev -m pytest $(ARGS)
+test:  ## every test, against a real ComfyUI; WORKERS=0 for one after the other
+	$(RUN) --dev -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 compat:  ## loading and running in five ComfyUI versions; VERSIONS="0.16.3 0.30.0", ONLY=faceid for some
 	COMFYUI_PATH= $(RUN) --dev tests/compat/compat.py $(VERSIONS) --only "$(ONLY)"
