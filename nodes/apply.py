@@ -42,6 +42,17 @@ NOISE = (
 )
 
 
+# Nodes of nodes/legacy in whose place this one is.
+OLD_NAMES = (
+    "IPAdapter", "IPAdapter Advanced", "IPAdapter Batch (Adv.)", "IPAdapter Embeds",
+    "IPAdapter Embeds Batch", "IPAdapter Mad Scientist", "Apply IPAdapter from Encoded",
+    "IPAdapter Masked Tiles (experimental)", "IPAdapter Style & Composition SDXL",
+    "IPAdapter Style & Composition Batch SDXL", "IPAdapter Precise Style Transfer",
+    "IPAdapter Precise Style Transfer Batch", "IPAdapter Precise Composition",
+    "IPAdapter Precise Composition Batch",
+)  # fmt: skip
+
+
 class ApplyIPAdapter(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -51,7 +62,10 @@ class ApplyIPAdapter(io.ComfyNode):
             category="IPAdapter Regions",
             description="Lets a picture act as a prompt, only where attn_mask is white. Chain one "
             "node per reference: all of them share one sampling pass.",
-            search_aliases=["ipadapter", "image prompt", "regional reference", "attn_mask"],
+            search_aliases=[
+                *("ipadapter", "image prompt", "regional reference", "attn_mask"),
+                *OLD_NAMES,
+            ],
             inputs=[
                 IPAdapterSocket.Input(
                     "ipadapter", tooltip="From Load IPAdapter Model or the Auto Loader."

@@ -31,7 +31,11 @@ class ApplyIPAdapterFaceID(io.ComfyNode):
             description="Lets a person's face act as a prompt, only where attn_mask is white, with "
             "the LoRA that FaceID adapters bring. FaceID weights and face models are for "
             "non-commercial research only.",
-            search_aliases=["faceid", "face id", "portrait", "same face", "insightface"],
+            search_aliases=[
+                *("faceid", "face id", "portrait", "same face", "insightface"),
+                *("IPAdapter FaceID", "IPAdapter FaceID Kolors", "IPAdapter FaceID Batch"),
+                "Prepare Image For InsightFace",
+            ],
             inputs=[
                 *face_sources(),
                 io.Model.Input("model", tooltip="An SD1.5 or SDXL model; others may be chained."),

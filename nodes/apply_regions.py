@@ -33,6 +33,7 @@ class ApplyIPAdapterRegions(io.ComfyNode):
             search_aliases=[
                 *("regional ipadapter", "multiple references", "regional prompt"),
                 *("attention couple", "background region"),
+                *("IPAdapter Combine Params", "IPAdapter from Params"),
             ],
             inputs=[
                 io.Model.Input("model", tooltip="An SD1.5 or SDXL model."),

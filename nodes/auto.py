@@ -36,7 +36,11 @@ class IPAdapterAutoLoader(io.ComfyNode):
             description="Finds the adapter that fits your model, and with it the image encoder, "
             "the LoRA and the face models that it needs, by what the files hold. It says what it "
             "took, or what is missing and where to put it.",
-            search_aliases=["unified loader", "ipadapter", "faceid", "load ip adapter", "preset"],
+            search_aliases=[
+                *("ipadapter", "faceid", "load ip adapter", "preset"),
+                *("IPAdapter Unified Loader", "IPAdapter Unified Loader FaceID"),
+                "IPAdapter Unified Loader Community",
+            ],
             inputs=[
                 io.Model.Input(
                     "model", tooltip="An SD1.5, SDXL or Kolors model. It decides which files fit."
@@ -129,9 +133,11 @@ def put_together(
         model = apply_lora_file(model, full_path("loras", lora), lora_strength)
     else:
         model = apply_face_lora(model, loaded.lora, lora_strength, loaded.file)
-    parts = {"encoder": encoder, "LoRA": lora, "faces": faces}
+    inside = "inside it" if loaded.lora and lora_strength else None
+    parts = {"encoder": encoder, "LoRA": lora or inside, "faces": faces}
     brought = [f"{part} {name}" for part, name in parts.items() if name]
-    say("\n".join([f"took {described(choice)}", *brought]))
+    asked = f"{preset}: " if preset in PRESETS and not choice.known else ""
+    say("\n".join([f"{asked}took {described(choice)}", *brought]))
     return io.NodeOutput(model, Pipeline(loaded, clip_vision, insightface, lora_strength))
 
 

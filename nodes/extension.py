@@ -29,7 +29,7 @@ from . import (
     references,
     regions,
 )
-from .legacy import prompts
+from .legacy import compat, prompts
 from .legacy.files import FILES as LEGACY_FILES
 
 FILES = [
@@ -47,6 +47,9 @@ class IPAdapterRegions(ComfyExtension):
         register_model_folder("ipadapter")
         register_model_folder("insightface")
         prompts.register()
+        if compat.default() != compat.FAITHFUL:
+            text = "IPAdapter Regions: nodes of ComfyUI_IPAdapter_plus start with compat %s"
+            logging.info(text, compat.default())
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """Our nodes, less those whose id another installed pack already owns."""

@@ -18,7 +18,7 @@ class FitImage(io.ComfyNode):
             category="IPAdapter Regions",
             description="Makes pictures square before the encoder does, which would cut off all but "
             "the centre. The node shows what comes out, which is what the encoder sees.",
-            search_aliases=["prep image for clip vision", "crop", "pad", "tiles", "square"],
+            search_aliases=["Prep Image For ClipVision", "crop", "pad", "tiles", "square"],
             inputs=[
                 io.Image.Input("image", tooltip="Pictures of any size and aspect ratio."),
                 io.Combo.Input(

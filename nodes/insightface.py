@@ -41,7 +41,10 @@ class IPAdapterInsightFaceLoader(io.ComfyNode):
             description="Loads the models that find and recognise faces, for FaceID adapters. "
             "The published ones (buffalo_l, antelopev2) are for non-commercial research only; "
             "none is downloaded. Needs the Python package insightface.",
-            search_aliases=["faceid", "face analysis", "face recognition", "face detection"],
+            search_aliases=[
+                *("faceid", "face analysis", "face recognition", "face detection"),
+                "Load InsightFace (version 1)",
+            ],
             inputs=[
                 io.Combo.Input(
                     "provider",

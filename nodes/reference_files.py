@@ -32,7 +32,7 @@ class SaveReference(io.ComfyNode):
             category="IPAdapter Regions",
             description="Writes a reference into ComfyUI's output folder, where Load Reference finds "
             "it. Nothing is overwritten. Pictures and models are not in the file.",
-            search_aliases=["save embeds", "save face", "export reference"],
+            search_aliases=["IPAdapter Save Embeds", "save face", "export reference"],
             inputs=[
                 ReferenceSocket.Input(
                     "reference",
@@ -103,7 +103,7 @@ class LoadReference(io.ComfyNode):
             category="IPAdapter Regions",
             description="Reads a reference that Save Reference wrote. It is checked: a reference "
             "means nothing to another adapter.",
-            search_aliases=["load embeds", "load face", "import reference"],
+            search_aliases=["IPAdapter Load Embeds", "load face", "import reference"],
             inputs=[
                 IPAdapterSocket.Input(
                     "ipadapter",

@@ -34,7 +34,11 @@ class EncodeReference(io.ComfyNode):
             category="IPAdapter Regions",
             description="Makes a reference of pictures: what the encoder sees in them, as the "
             "adapter reads it. Several Apply nodes can share it, and it can be combined and saved.",
-            search_aliases=["ipadapter encoder", "encode image", "embeds", "clip vision enhancer"],
+            search_aliases=[
+                *("IPAdapter Encoder", "Encode IPAdapter Image (version 1)", "encode image"),
+                *("embeds", "IPAdapter ClipVision Enhancer", "IPAdapter ClipVision Enhancer Batch"),
+                "IPAdapter Noise",
+            ],
             inputs=[
                 IPAdapterSocket.Input(
                     "ipadapter",
@@ -165,7 +169,10 @@ class CombineReferences(io.ComfyNode):
             category="IPAdapter Regions",
             description="Makes one reference of several, by calculating with what the encoder saw "
             "in their pictures. Their pictures may be of different sizes.",
-            search_aliases=["combine embeds", "merge references", "average", "mix references"],
+            search_aliases=[
+                *("IPAdapter Combine Embeds", "IPAdapter Batch Embeds", "merge references"),
+                *("average", "mix references"),
+            ],
             inputs=[
                 IPAdapterSocket.Input(
                     "ipadapter", tooltip="The adapter that all of them were encoded with."

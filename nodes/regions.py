@@ -60,7 +60,7 @@ class IPAdapterRegion(io.ComfyNode):
             "acts, and, if wanted, a text of its own for the same place.",
             search_aliases=[
                 *("regional ipadapter", "regional prompt", "regional conditioning"),
-                *("masked reference", "attention couple"),
+                *("masked reference", "attention couple", "IPAdapter Regional Conditioning"),
             ],
             inputs=[
                 io.Image.Input(

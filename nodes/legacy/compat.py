@@ -64,8 +64,9 @@ def default() -> str:
 def known(wanted: str) -> str:
     """The same, if there is such a way; said once."""
     if wanted not in WAYS:
-        known = " or ".join(WAYS)
-        logging.warning("IPAdapter Regions: %s is %s; set it to %s", VARIABLE, wanted, known)
+        names = " or ".join(WAYS)
+        text = "IPAdapter Regions: %s is %s, taken as %s; set it to %s"
+        logging.warning(text, VARIABLE, wanted, FAITHFUL, names)
         return FAITHFUL
     return wanted
 

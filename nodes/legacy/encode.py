@@ -97,9 +97,9 @@ def see_faces(
     projection = loaded.projection
     if insightface is None:
         raise IPAdapterError(
-            f"{loaded.file} reads faces, and neither its loader nor an input brings the face models: "
-            "load with IPAdapter Unified Loader FaceID or IPAdapter Auto Loader, or connect Load "
-            "InsightFace to a node that has an input for it, such as IPAdapter FaceID"
+            f"insightface: {loaded.file} reads faces, and its loader brings no face models; connect "
+            "Load InsightFace (IPAdapter FaceID has an input for it), or load with IPAdapter Unified "
+            "Loader FaceID or IPAdapter Auto Loader"
         )
     spec, choice, size = projection.face, FaceChoice("index"), None
     if projection.kolors and compat.kolors_as_others:

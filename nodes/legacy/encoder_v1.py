@@ -57,7 +57,7 @@ class IPAdapterEncoderV1(io.ComfyNode):
             "Encode IPAdapter Image (version 1)",
             "What CLIP sees in up to four pictures, for Apply IPAdapter from Encoded.",
             sockets(
-                "clip_vision image_1 ipadapter_plus noise weight_1 | "
+                "clip_vision:needed image_1 ipadapter_plus noise weight_1 | "
                 "image_2 image_3 image_4 weight_2 weight_3 weight_4",
                 {**images, **weights, "ipadapter_plus": plus, "noise": noise},
             ),

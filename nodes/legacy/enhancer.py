@@ -32,7 +32,7 @@ class IPAdapterClipVisionEnhancer(io.ComfyNode):
             "IPAdapter ClipVision Enhancer",
             DESCRIPTION,
             sockets(
-                "model ipadapter image weight:5 weight_type combine_embeds start_at end_at "
+                "model ipadapter image:enhanced weight:5 weight_type combine_embeds start_at end_at "
                 "embeds_scaling enhance_tiles enhance_ratio:1 "
                 "| image_negative attn_mask clip_vision compat"
             ),
@@ -58,7 +58,7 @@ class IPAdapterClipVisionEnhancerBatch(io.ComfyNode):
             "IPAdapter ClipVision Enhancer Batch",
             f"{DESCRIPTION} Picture 1 goes to latent 1, picture 2 to latent 2, and so on.",
             sockets(
-                "model ipadapter image weight:5 weight_type start_at end_at embeds_scaling "
+                "model ipadapter image:enhanced weight:5 weight_type start_at end_at embeds_scaling "
                 "enhance_tiles enhance_ratio:half encode_batch_size "
                 "| image_negative attn_mask clip_vision compat"
             ),

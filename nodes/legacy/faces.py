@@ -35,7 +35,7 @@ class IPAdapterFaceID(io.ComfyNode):
             "IPAdapterFaceID",
             "IPAdapter FaceID",
             "Lets a person's face act as a prompt. The adapter's LoRA is not applied here.",
-            sockets(f"model ipadapter image weight:3 weight_faceidv2 {SETTINGS} | {OPTIONAL}"),
+            sockets(f"model ipadapter image:face weight:3 weight_faceidv2 {SETTINGS} | {OPTIONAL}"),
             outputs(),
             APPLY_FACE,
         )
@@ -53,7 +53,7 @@ class IPAAdapterFaceIDBatch(io.ComfyNode):
             "IPAAdapterFaceIDBatch",
             "IPAdapter FaceID Batch",
             "The face of photo 1 goes to latent 1, that of photo 2 to latent 2, and so on.",
-            sockets(f"model ipadapter image weight:3 weight_faceidv2 {SETTINGS} | {OPTIONAL}"),
+            sockets(f"model ipadapter image:face weight:3 weight_faceidv2 {SETTINGS} | {OPTIONAL}"),
             outputs(),
             f"{APPLY_FACE} with unfold_batch",
         )
@@ -71,7 +71,7 @@ class IPAdapterFaceIDKolors(io.ComfyNode):
             "IPAdapter FaceID Kolors",
             "Lets a person's face act as a prompt for Kolors.",
             sockets(
-                "model ipadapter image weight:3 weight_faceidv2 weight_kolors "
+                "model ipadapter image:face weight:3 weight_faceidv2 weight_kolors "
                 f"{SETTINGS} | {OPTIONAL}"
             ),
             outputs(),

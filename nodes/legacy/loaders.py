@@ -111,11 +111,11 @@ class InsightFaceLoader(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return old_node(
             "InsightFaceLoader",
-            "Load InsightFace",
+            "Load InsightFace (version 1)",
             f"Loads the models that find and recognise faces ({BUFFALO}), for FaceID adapters.",
             sockets("provider", {"provider": provider_menu("CPU", "CUDA", "ROCM")}),
             [InsightFaceSocket.Output(display_name="INSIGHTFACE", tooltip="The face models.")],
-            "the Load InsightFace that also offers other models",
+            "Load InsightFace",
         )
 
     @classmethod

@@ -107,6 +107,15 @@ def place(model: Any, encoders: Encoders, reference: EncodedReference, settings:
     check_model(model, encoders.loaded)
     if not settings.acts:
         return model
+    if (
+        isinstance(settings.weight, Sized)
+        and len(settings.weight) > 1
+        and not settings.unfold_batch
+    ):
+        say(
+            f"{len(settings.weight)} weights, of which this node takes the first alone; a node whose "
+            "name ends in Batch has one for each latent"
+        )
     settings = replace(settings, layer_weights=known_layers(model, settings.layer_weights))
     return add_region(model, encoders.loaded, region_of(reference, settings))
 

@@ -55,6 +55,21 @@ SOCKETS: dict[str, Socket] = {
     "image": partial(
         io.Image.Input, "image", tooltip="The reference. Its centre square is what the encoder sees."
     ),
+    "image:tiled": partial(
+        io.Image.Input, "image", tooltip="The reference, wide or tall: all of it is seen, in tiles."
+    ),
+    "image:enhanced": partial(
+        io.Image.Input, "image",
+        tooltip="The reference: its centre square is seen as a whole, all of it in tiles.",
+    ),
+    "image:face": partial(
+        io.Image.Input, "image", tooltip="Photos of a person, face well visible: one face of each."
+    ),
+    "image:either": partial(
+        io.Image.Input, "image",
+        tooltip="The reference, of which the centre square is seen; for FaceID adapters a photo of "
+        "a person.",
+    ),
     "weight:3": number("weight", 1.0, -1.0, 3.0, 0.05, WEIGHT),
     "weight:5": number("weight", 1.0, -1.0, 5.0, 0.05, WEIGHT),
     "weight_faceidv2": number("weight_faceidv2", 1.0, -1.0, 5.0, 0.05, FACE),
@@ -137,6 +152,10 @@ SOCKETS: dict[str, Socket] = {
     "clip_vision": partial(
         io.ClipVision.Input, "clip_vision",
         tooltip="The image encoder, where the loader brought none.",
+    ),
+    "clip_vision:needed": partial(
+        io.ClipVision.Input, "clip_vision",
+        tooltip="The image encoder that the adapter was trained with (ViT-H for most).",
     ),
     "insightface": partial(
         InsightFaceSocket.Input, "insightface", tooltip="The face models, where the loader brought "

@@ -159,7 +159,7 @@ class IPAdapterMS(io.ComfyNode):
             "IPAdapter Mad Scientist",
             "Lets a picture or a face act with a weight for each layer.",
             sockets(
-                "model ipadapter image weight:5 weight_faceidv2 weight_type combine_embeds "
+                "model ipadapter image:either weight:5 weight_faceidv2 weight_type combine_embeds "
                 "start_at end_at embeds_scaling layer_weights "
                 "| image_negative attn_mask clip_vision insightface compat"
             ),

@@ -40,7 +40,7 @@ class IPAdapterTiled(io.ComfyNode):
             "IPAdapter Tiled",
             DESCRIPTION,
             sockets(
-                "model ipadapter image weight:3 weight_type combine_embeds start_at end_at "
+                "model ipadapter image:tiled weight:3 weight_type combine_embeds start_at end_at "
                 "sharpening embeds_scaling | image_negative attn_mask clip_vision compat"
             ),
             tiled_outputs(),
@@ -96,7 +96,7 @@ class IPAdapterTiledBatch(io.ComfyNode):
             "IPAdapter Tiled Batch",
             f"{DESCRIPTION} Picture 1 goes to latent 1, picture 2 to latent 2, and so on.",
             sockets(
-                "model ipadapter image weight:3 weight_type start_at end_at sharpening "
+                "model ipadapter image:tiled weight:3 weight_type start_at end_at sharpening "
                 "embeds_scaling encode_batch_size | image_negative attn_mask clip_vision compat"
             ),
             tiled_outputs(),
@@ -140,7 +140,7 @@ class IPAdapterTilesMasked(io.ComfyNode):
             "IPAdapter Masked Tiles (experimental)",
             f"{DESCRIPTION} Of several pictures the first is cut.",
             sockets(
-                "ipadapter clip_vision image model weight:0.7 noise kinds start_at end_at "
+                "ipadapter clip_vision image:tiled model weight:0.7 noise kinds start_at end_at "
                 "short_side_tiles tile_weight",
                 MORE,
             ),

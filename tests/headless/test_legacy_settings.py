@@ -125,7 +125,7 @@ def test_without_faces_there_is_no_picture_of_them():
 
 
 def test_who_reads_faces_without_face_models_is_told_what_to_connect(loaded_face):
-    with pytest.raises(IPAdapterError, match=r"reads faces, .* such as IPAdapter FaceID$"):
+    with pytest.raises(IPAdapterError, match=r"reads faces, .* IPAdapter Auto Loader$"):
         IPAdapterAdvanced.execute(
             model=tiny.shared_model(), ipadapter=loaded_face, image=tiny.picture(0)
         )
@@ -154,7 +154,7 @@ def test_an_unknown_way_is_said_once(monkeypatch, caplog):
     for _ in range(3):
         assert compat.ways(None) is compat.WAYS["faithful"]
     assert caplog.messages == [
-        "IPAdapter Regions: IPADAPTER_REGIONS_COMPAT is v3; set it to faithful or v2"
+        "IPAdapter Regions: IPADAPTER_REGIONS_COMPAT is v3, taken as faithful; set it to faithful or v2"
     ]
 
 

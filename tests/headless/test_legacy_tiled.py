@@ -131,7 +131,7 @@ def test_odd_pictures(size):
 
 def test_faces_need_face_models():
     for node in (IPAdapterTiled, IPAdapterTilesMasked):
-        with pytest.raises(IPAdapterError, match="brings the face models") as caught:
+        with pytest.raises(IPAdapterError, match="brings no face models") as caught:
             tiled(node, ipadapter=adapter(kind="portrait"))
         assert "\n" not in str(caught.value)
 

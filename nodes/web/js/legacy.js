@@ -30,6 +30,5 @@ app.registerExtension({
     beforeConfigureGraph(graph) {
         rename(graph?.nodes)
         for (const subgraph of graph?.definitions?.subgraphs ?? []) rename(subgraph?.nodes)
-        for (const group of Object.values(graph?.extra?.groupNodes ?? {})) rename(group?.nodes)
     },
 })
