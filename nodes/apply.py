@@ -11,7 +11,7 @@ from torch import Tensor
 from ..ipadapter.errors import IPAdapterError
 from ..ipadapter.reference import EncodedReference, LayerSchedule, Region
 from ..weight_types.layers import does_nothing
-from .checks import check_image, check_mask
+from .checks import check_images, check_mask
 from .encode import encode_reference
 from .face_lora import apply_face_lora
 from .inputs import (
@@ -132,10 +132,7 @@ class ApplyIPAdapter(io.ComfyNode):
         if (image is None) == (reference is None):
             what = "neither is" if image is None else "both are"
             raise IPAdapterError(f"image and reference: {what} connected; connect one of the two")
-        if image is not None:
-            check_image(image, "image")
-        if image_negative is not None:
-            check_image(image_negative, "image_negative")
+        check_images(image=image, image_negative=image_negative)
         schedule = LayerSchedule(layer_schedule, second_weight, layer_weights)
         mask = check_settings(attn_mask, start_at, end_at)
         over_time = read_over_time(frame_weights, step_weights, step_masks)

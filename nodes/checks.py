@@ -16,6 +16,13 @@ def check_image(image: Tensor, name: str) -> None:
     _check_pixels(image, name, "picture")
 
 
+def check_images(**images: Tensor | None) -> None:
+    """The same for all of these, by the names of their inputs, that are connected."""
+    for name, image in images.items():
+        if image is not None:
+            check_image(image, name)
+
+
 def check_mask(mask: Tensor, name: str) -> Tensor:
     """The mask as float32 [masks, H, W], 0 to 1; uint8 counts from 0 to 255, [H, W] is one mask.
 

@@ -143,12 +143,14 @@ def no_picture_features(loaded: LoadedAdapter, clip_vision: Any, like: Tensor) -
     if loaded.projection.no_image == "zero features":
         return torch.zeros_like(like)
 
-    def encode() -> Tensor:
-        size = image_size(clip_vision)
-        pixels = torch.zeros(1, 3, size, size)
-        return encode_pixels(clip_vision, pixels, "penultimate_hidden_states")
+    nothing = loaded.memo.no_picture(clip_vision, lambda: encode_nothing(clip_vision))
+    return nothing.expand(len(like), *nothing.shape[1:])
 
-    return loaded.memo.no_picture(clip_vision, encode).expand_as(like)
+
+def encode_nothing(clip_vision: Any) -> Tensor:
+    """The tokens of pixels that are zero once normalised, [1, tokens, width]."""
+    size = image_size(clip_vision)
+    return encode_pixels(clip_vision, torch.zeros(1, 3, size, size), "penultimate_hidden_states")
 
 
 OUTPUTS = {"penultimate_hidden_states": 1, "image_embeds": 2}

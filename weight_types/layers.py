@@ -193,7 +193,7 @@ def read_layer_weights(
     """
     targets = _targets(order, base)
     factors: dict[Transformer, float] = {}
-    for part in filter(str.strip, re.split(r"[,\n]", text)):
+    for part in layer_entries(text):
         name, _, number = part.partition(":")
         target = targets.get(" ".join(name.lower().split()))
         try:
@@ -203,13 +203,18 @@ def read_layer_weights(
         if target is None or not math.isfinite(factor):
             words = ", ".join(name for name in targets if name.isalpha())
             raise IPAdapterError(
-                f"layer_weights: {part.strip()!r:.60} is not a layer of this model and its weight; "
+                f"layer_weights: {part!r:.60} is not a layer of this model and its weight; "
                 f"write a number from 0 to {len(order) - 1}, {words} or one block such as "
                 f"{order[0].block} {order[0].number}, then a colon and a number, for example "
                 "3: 0.5, with commas between"
             )
         factors |= {at: factor * strength for at, strength in target.items()}
     return factors
+
+
+def layer_entries(text: str) -> list[str]:
+    """The parts of ``read_layer_weights``' text, each a layer and its weight."""
+    return [part.strip() for part in re.split(r"[,\n]", text) if part.strip()]
 
 
 def _targets(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...ipadapter.errors import IPAdapterError
 from ...ipadapter.reference import Features
-from ..encode import image_size, one_each, picture_features, refuse_faces
+from ..encode import check_encoder, check_width, one_each, refuse_faces
 from ..layers import check_model
 from .apply import APPLY, PER_LATENT
 from .compat import Compat, ways
@@ -81,9 +81,8 @@ def embeds_node(node_id: str, name: str, description: str, successor: str) -> io
         "model ipadapter pos_embed weight:3 weight_type start_at end_at embeds_scaling | "
         "neg_embed attn_mask clip_vision compat"
     )
-    return old_node(
-        node_id, name, description, sockets(names, more), [model_output()], successor
-    )  # fmt: skip
+    inputs = sockets(names, more)
+    return old_node(node_id, name, description, inputs, [model_output()], successor)
 
 
 def seen_before(
@@ -118,10 +117,11 @@ def no_picture(encoders: Encoders, like: Tensor, compat: Compat) -> Tensor:
             "neg_embed and clip_vision are both open: connect IPAdapter Encoder's neg_embed, or "
             "the encoder"
         )
-    size = image_size(clip_vision)
-    black = picture_features(loaded, clip_vision, torch.zeros(1, size, size, 3), compat.prepare)
-    check_together({"pos_embed": like, "clip_vision": black}, own=1)
-    return negative_of(encoders, None, black, compat)
+    check_encoder(clip_vision)
+    negative = negative_of(encoders, None, like, compat)
+    check_width(loaded.projection, negative)
+    check_together({"pos_embed": like, "clip_vision": negative}, own=1)
+    return negative
 
 
 NODES = [IPAdapterEmbeds, IPAdapterEmbedsBatch]

@@ -11,7 +11,7 @@ from ...ipadapter.combine import combined, first_picture
 from ...ipadapter.errors import IPAdapterError
 from ...ipadapter.projections import FaceInput
 from ...ipadapter.reference import EncodedReference, Features
-from ..checks import check_image
+from ..checks import check_images
 from ..encode import image_size, no_picture_features, one_each, picture_features, project
 from ..encode_faces import FaceChoice, look_at_faces
 from ..load import LoadedAdapter
@@ -52,9 +52,7 @@ def see(
     compat: Compat,
 ) -> Seen:
     """What the encoders see in pictures [images, H, W, 3+], or in one face of each."""
-    check_image(image, "image")
-    if image_negative is not None:
-        check_image(image_negative, "image_negative")
+    check_images(image=image, image_negative=image_negative)
     if encoders.loaded.projection.face is None:
         positive = picture_features(*encoders[:2], image, compat.prepare)
         negative = negative_of(encoders, image_negative, positive, compat)

@@ -13,7 +13,7 @@ from torch import Tensor
 from ...ipadapter.noise import distorted
 from ...ipadapter.preprocess import fit_to_encoder, rgb
 from ..checks import check_image
-from ..encode import check_encoder, encode_picture, encode_pixels, image_size
+from ..encode import check_encoder, encode_nothing, encode_picture, image_size
 from ..progress import one_by_one
 from .embed_values import embeds_output
 from .embeds import ENCODE
@@ -134,8 +134,7 @@ def negatives(
         return features(clip_vision, distorted(images, noise), feature)
     if feature == "image_embeds":
         return torch.zeros_like(positive)
-    size = image_size(clip_vision)
-    return encode_pixels(clip_vision, torch.zeros(1, 3, size, size), feature).expand_as(positive)
+    return encode_nothing(clip_vision).expand_as(positive)
 
 
 NODES = [IPAdapterEncoderV1]

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from ...ipadapter.enhance_v2 import even_parts, pooled_as_grids
 from ...ipadapter.reference import Features
-from ..checks import check_image
+from ..checks import check_images
 from ..encode import picture_features, refuse_faces, tile_features
 from ..layers import check_model
 from .apply import IPAdapterAdvanced
 from .compat import Compat, ways
-from .encode import CONCAT, Encoders, Seen, negative_of, reference_of
+from .encode import Encoders, Seen, negative_of, reference_of
 from .place import Settings, encoders_of, place
 from .sockets import model_output, old_node, sockets
 
@@ -92,8 +92,7 @@ def apply_enhanced(
     if not how.acts:
         return model
     seen = see_enhanced(encoders, image, image_negative, tiles, ratio, how.compat)
-    combine_embeds = CONCAT if how.unfold_batch else how.combine_embeds
-    return place(model, encoders, reference_of(encoders.loaded, seen, combine_embeds), how)
+    return place(model, encoders, reference_of(encoders.loaded, seen, how.combined), how)
 
 
 def see_enhanced(
@@ -106,9 +105,7 @@ def see_enhanced(
 ) -> Seen:
     """What is seen in pictures [images, H, W, channels] and in their tiles, mixed; one picture and
     its tiles are two."""
-    check_image(image, "image")
-    if image_negative is not None:
-        check_image(image_negative, "image_negative")
+    check_images(image=image, image_negative=image_negative)
     whole = picture_features(*encoders[:2], image, compat.prepare) * ratio
     how = (even_parts, pooled_as_grids, compat.prepare)
     parts = tile_features(*encoders[:2], image, tiles, *how)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence, Sized
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,7 +11,7 @@ from torch import Tensor
 from ...ipadapter.base_models import transformers_in_order
 from ...ipadapter.errors import IPAdapterError
 from ...ipadapter.reference import EncodedReference, LayerSchedule, OverTime, Region
-from ...weight_types.layers import does_nothing
+from ...weight_types.layers import does_nothing, layer_entries
 from ..apply import check_settings
 from ..encode_faces import structure_weight
 from ..layers import check_model, find_layers
@@ -60,6 +59,11 @@ class Settings:
         return 1.0 if by_itself else self.second
 
     @property
+    def combined(self) -> str:
+        """How several pictures become one; those of latents of their own do not."""
+        return CONCAT if self.unfold_batch else self.combine_embeds
+
+    @property
     def schedule(self) -> LayerSchedule:
         return LayerSchedule(self.weight_type, self.other, self.layer_weights, self.compat.without)
 
@@ -97,14 +101,13 @@ def apply_picture(
         structure = 2 * max(settings.weights) if weight_faceidv2 is None else weight_faceidv2
         structure = structure_weight(loaded, "by file name", False, structure)
     seen = see(encoders, image, image_negative, structure, settings.compat)
-    combine_embeds = CONCAT if settings.unfold_batch else settings.combine_embeds
-    reference = reference_of(loaded, seen, combine_embeds)
+    reference = reference_of(loaded, seen, settings.combined)
     return place(model, encoders, reference, settings), seen.faces
 
 
 def place(model: Any, encoders: Encoders, reference: EncodedReference, settings: Settings) -> Any:
-    """A clone of the model with the reference in it. Its LoRA is a matter of the loaders."""
-    check_model(model, encoders.loaded)
+    """A clone of the model, which the adapter is for, with the reference in it. Its LoRA is a matter
+    of the loaders."""
     if not settings.acts:
         return model
     if (
@@ -152,7 +155,7 @@ def region_of(reference: EncodedReference, settings: Settings) -> Region:
 def known_layers(model: Any, layer_weights: str) -> str:
     """Without the numbers that this model has no layers for, as in a list written for another."""
     count = len(transformers_in_order(find_layers(model)))
-    parts = [part.strip() for part in re.split(r"[,\n]", layer_weights) if part.strip()]
+    parts = layer_entries(layer_weights)
     unknown = [part for part in parts if beyond(part, count)]
     if unknown:
         say(

@@ -1,10 +1,9 @@
 """What each version gets: the ids that it must show, and tiny models that its loaders read."""
 
-import asyncio
 from pathlib import Path
 
-from ...nodes.extension import IPAdapterRegions
 from ...workflows import tiny_faces, tiny_models
+from ..headless.packs import registered
 
 ADAPTERS = {
     "tiny": "base",
@@ -23,6 +22,4 @@ def models(folder: Path) -> None:
 
 
 def nodes() -> list[str]:
-    pack = IPAdapterRegions()
-    asyncio.run(pack.on_load())
-    return sorted(node.GET_SCHEMA().node_id for node in asyncio.run(pack.get_node_list()))
+    return sorted(node.GET_SCHEMA().node_id for node in registered())

@@ -9,7 +9,7 @@ import_comfyui("--cpu", "--use-pytorch-cross-attention")
 
 import folder_paths  # noqa: E402
 import torch  # noqa: E402
-from ipadapter_pack.workflows import tiny_faces, tiny_models  # noqa: E402
+from ipadapter_pack.tests.compat import expected  # noqa: E402
 from ipadapter_pack.workflows.client import Client  # noqa: E402
 from ipadapter_pack.workflows.server import running  # noqa: E402
 
@@ -40,13 +40,7 @@ def one_thread():
 def model_folders(tmp_path_factory):
     """Folders of tiny models that ComfyUI's own loaders read."""
     folder = tmp_path_factory.mktemp("models")
-    tiny_models.checkpoint(folder / "checkpoints" / "tiny.safetensors")
-    tiny_models.clip_vision(folder / "clip_vision" / "tiny.safetensors")
-    tiny_models.adapter(folder / "ipadapter" / "tiny.safetensors")
-    tiny_models.adapter(folder / "ipadapter" / "tiny_plus.safetensors", "plus")
-    tiny_models.adapter(folder / "ipadapter" / "tiny_faceid_plusv2.safetensors", "faceid-plus")
-    tiny_models.adapter(folder / "ipadapter" / "tiny_portrait.safetensors", "portrait")
-    tiny_faces.build(folder / "insightface" / "models" / "buffalo_l")
+    expected.models(folder)
     (folder / "ipadapter" / "broken.safetensors").write_bytes(b"half a file")
     return {path.name: [path] for path in folder.iterdir()}
 
