@@ -3,13 +3,18 @@ PYTHON ?= python3
 WORKERS ?= 2
 RUN = $(PYTHON) tools/with_comfyui.py
 
-.PHONY: demo test compat bench lint format
+.PHONY: demo test test-all compat bench lint format
 
 demo:  ## two references in two regions: pictures in demo/
 	$(RUN) workflows/demo.py $(ARGS)
 
-test:  ## every test, against a real ComfyUI; WORKERS=0 for one after the other
-	$(RUN) --dev -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
+PYTEST = $(RUN) --dev -m pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder
+
+test:  ## every promise, against a real ComfyUI; WORKERS=0 for one after the other
+	$(PYTEST) -m "not release" $(ARGS)
+
+test-all:  ## every case of each promise
+	HYPOTHESIS_PROFILE=full $(PYTEST) $(ARGS)
 
 compat:  ## loading and running in five ComfyUI versions; VERSIONS="0.16.3 0.30.0", ONLY=faceid for some
 	COMFYUI_PATH= $(RUN) --dev tests/compat/compat.py $(VERSIONS) --only "$(ONLY)"

@@ -4,7 +4,9 @@ import json
 
 import pytest
 from ipadapter_pack.tests.browser.frontend import Frontend
+from ipadapter_pack.tests.legacy_graphs.files import upload
 from ipadapter_pack.tools.browser import BrowserError, chromium
+from ipadapter_pack.workflows.client import Client
 from ipadapter_pack.workflows.server import PACK, running
 from playwright.sync_api import sync_playwright
 
@@ -31,11 +33,23 @@ def browser():
         browser.close()
 
 
-@pytest.fixture(scope="module")
+# What the old graphs ask for.
+TINY = {
+    "checkpoints": ["tiny"],
+    "clip_vision": ["tiny"],
+    "ipadapter": ["tiny", "tiny_plus", "tiny_faceid_plusv2", "tiny_portrait"],
+}
+
+
+@pytest.fixture(scope="session")
 def url(tmp_path_factory):
-    """The address of a ComfyUI that knows, by name only, the models that the graphs ask for."""
+    """The address of a ComfyUI that knows the graphs' models by name, and has their pictures."""
     folder = tmp_path_factory.mktemp("models")
-    kinds = {}
+    kinds = {kind: [folder / kind] for kind in TINY}
+    for kind, names in TINY.items():
+        (folder / kind).mkdir()
+        for name in names:
+            (folder / kind / f"{name}.safetensors").touch()
     for path in (PACK / "workflows").glob("*.json"):
         for node in json.loads(path.read_text())["nodes"]:
             for model in node["properties"].get("models", []):
@@ -43,6 +57,7 @@ def url(tmp_path_factory):
                 (folder / model["directory"]).mkdir(exist_ok=True)
                 (folder / model["directory"] / model["name"]).touch()
     with running(models=kinds) as address:
+        upload(Client(address).upload)
         yield address
 
 

@@ -5,36 +5,9 @@ import urllib.request
 
 import pytest
 from ipadapter_pack.tests import legacy_graphs
-from ipadapter_pack.tests.browser.frontend import Frontend
 from ipadapter_pack.tests.headless.legacy_runs import PROMPTS, kind_of
-from ipadapter_pack.tests.legacy_graphs.files import upload
-from ipadapter_pack.workflows.client import Client
-from ipadapter_pack.workflows.server import running
 
 SAVED = legacy_graphs.saved()
-MODELS = {
-    "checkpoints": ["tiny"],
-    "clip_vision": ["tiny"],
-    "ipadapter": ["tiny", "tiny_plus", "tiny_faceid_plusv2", "tiny_portrait"],
-}
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory):
-    """The address of a ComfyUI that knows the graphs' models by name, and has their pictures."""
-    folder = tmp_path_factory.mktemp("models")
-    for kind, names in MODELS.items():
-        (folder / kind).mkdir()
-        for name in names:
-            (folder / kind / f"{name}.safetensors").touch()
-    with running({kind: [folder / kind] for kind in MODELS}) as address:
-        upload(Client(address).upload)
-        yield address
-
-
-@pytest.fixture(scope="module")
-def frontend(url, browser):
-    return Frontend(browser, url)
 
 
 @pytest.fixture(scope="module")

@@ -45,22 +45,24 @@ def test_the_frontend_starts_without_a_complaint_about_the_pack(frontend):
     ] == []
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_api_file_is_what_the_run_button_sends(frontend, name):
-    frontend.open(saved(name))
-    assert frontend.as_sent() == api(name)
+@pytest.fixture(scope="module", params=NAMES)
+def opened(frontend, request):
+    """The name of a bundled workflow that was just opened."""
+    frontend.open(saved(request.param))
+    return request.param
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_graph_opens_without_a_complaint(frontend, name):
-    frontend.open(saved(name))
+def test_a_graph_opens_without_a_complaint(frontend, opened):
     assert frontend.notices() == []
     assert frontend.failures == []
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_widgets_show_the_values(frontend, name):
-    frontend.open(saved(name))
+def test_the_api_file_is_what_the_run_button_sends(frontend, opened):
+    assert frontend.as_sent() == api(opened)
+
+
+def test_widgets_show_the_values(frontend, opened):
+    name = opened
     shown = frontend.widgets()
     for number, node in api(name).items():
         for widget, value in node["inputs"].items():
@@ -70,11 +72,18 @@ def test_widgets_show_the_values(frontend, name):
     assert set(controls) == {"fixed"}
 
 
-@pytest.mark.parametrize("vue", [False, True], ids=["canvas", "vue"])
+def test_nodes_do_not_overlap(frontend, opened):
+    check_apart(frontend.boxes(vue=False))
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_nodes_do_not_overlap(frontend, name, vue):
-    frontend.open(saved(name), vue)
-    for first, second in itertools.combinations(frontend.boxes(vue), 2):
+def test_nodes_made_by_vue_do_not_overlap(frontend, name):
+    frontend.open(saved(name), vue=True)
+    check_apart(frontend.boxes(vue=True))
+
+
+def check_apart(boxes):
+    for first, second in itertools.combinations(boxes, 2):
         (one, left, top, right, bottom), (other, left2, top2, right2, bottom2) = first, second
         apart = right <= left2 or right2 <= left or bottom <= top2 or bottom2 <= top
         assert apart, (one, other)
