@@ -15,7 +15,9 @@ MOST_PIXELS = 1_000_000  # of a whole batch
 NAN, INFINITY = float("nan"), float("inf")
 
 PROPERTIES = settings(
-    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.data_too_large]
+    deadline=None,
+    max_examples=min(settings().max_examples, 40),
+    suppress_health_check=[HealthCheck.data_too_large],
 )
 
 

@@ -54,7 +54,7 @@ JOURNEYS = {
 
 @pytest.mark.parametrize("text", [TEXT, ""], ids=["given", "found"])
 @pytest.mark.parametrize(("by", "rim"), [(0.5, 2), (0.8, 2), (1.0, 2), (1.7, 2), (3.0, 6)])
-@pytest.mark.parametrize("quality", [75, 90])
+@pytest.mark.parametrize("quality", [75, pytest.param(90, marks=pytest.mark.release)])
 @pytest.mark.parametrize("journey", JOURNEYS)
 def test_five_colors_survive_jpeg_and_rescaling(journey, quality, by, rim, text):
     image = tensor(JOURNEYS[journey](MAP, by, quality))[None]

@@ -98,7 +98,7 @@ STYLE = {"up": {"block_0": [0.0, WEIGHT, 0.0]}}
 COMPOSITION = {"down": {"block_2": [0.0, SECOND]}}
 
 
-@pytest.mark.parametrize("cfg", [1.0, 5.0])
+@pytest.mark.parametrize("cfg", [pytest.param(1.0, marks=pytest.mark.release), 5.0])
 @pytest.mark.parametrize(
     ("schedule", "inputs", "scale"),
     [

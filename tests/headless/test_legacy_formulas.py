@@ -8,6 +8,7 @@ from ipadapter_pack.nodes.legacy import styles
 from ipadapter_pack.nodes.legacy.apply import IPAdapter, IPAdapterAdvanced, IPAdapterBatch
 from ipadapter_pack.nodes.load import Pipeline
 from ipadapter_pack.tests import tiny
+from ipadapter_pack.tests.cases import product
 from ipadapter_pack.tests.headless.legacy_layers import (
     CLOSE,
     EITHER,
@@ -27,9 +28,19 @@ from ipadapter_pack.tests.headless.legacy_oracle import COMBINE, FIRST_VERSION, 
 from ipadapter_pack.tests.headless.support import ENCODER, apply, left_half
 from ipadapter_pack.tests.weight_types.test_layers import AWAY
 
+# One that every layer takes part in, and those that choose layers and tokens by the base model.
+ON_SDXL = {
+    "linear", "style and composition", "style transfer precise", "composition precise",
+}  # fmt: skip
 
-@EITHER
-@pytest.mark.parametrize("weight_type", WEIGHT_TYPES)
+
+@pytest.mark.parametrize(
+    ("layout", "weight_type"),
+    product(
+        ["SD1.5", "SDXL"], WEIGHT_TYPES,
+        quick=lambda layout, weight_type: layout == "SD1.5" or weight_type in ON_SDXL,
+    ),
+)  # fmt: skip
 def test_weight_types_and_scalings(layout, weight_type):
     adapter = adapter_of(layout)
     pair = adapter.pair(pictures(0))

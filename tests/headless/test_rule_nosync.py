@@ -72,30 +72,39 @@ def test_nosync_names_every_structure(loaded):
     assert len({shape for _, shape in found}) == len({name for name, _ in found}) == 2
 
 
-def test_nosync_right_under_torch_compile(loaded, compiled):
+PARTS = torch.cat([left_half(), 1 - left_half()])
+CROP = {"x": 0, "y": 0, "width": 64, "height": 32}
+# What is changed about the references of one compiled model, one after the other.
+CHANGES = [
+    lambda m, a, b: apply(m, a, 1),
+    lambda m, a, b: apply(m, a, 2, weight=0.5),
+    lambda m, a, b: apply(m, a, 1, attn_mask=left_half(), end_at=0.5),
+    lambda m, a, b: apply(apply(m, a, 1, attn_mask=left_half()), b, 2, weight_type="linear"),
+    lambda m, a, b: apply(m, a, 1, step_weights="0.2, 1", step_masks=PARTS),
+    lambda m, a, b: m,
+    lambda m, a, b: apply(m, a, 1, weight=0.5),
+    lambda m, a, b: apply(m, a, 2),
+    lambda m, a, b: apply(m, a, 1, attn_mask=left_half()),
+    lambda m, a, b: apply(m, a, 1, attn_mask=1 - left_half()),
+    lambda m, a, b: apply(apply(m, a, 1, attn_mask=left_half()), a, 2),
+    lambda m, a, b: apply(apply(m, a, 1), b, 2, weight_type="linear"),
+    lambda m, a, b: apply(apply(m, a, 1, start_at=0.4), a, 2, end_at=0.4),
+    lambda m, a, b: apply(m, a, 1, step_weights="1, 0.2"),
+    lambda m, a, b: CropRegions.execute(apply(m, a, 1, attn_mask=left_half()), **CROP)[0],
+    lambda m, a, b: RemoveReferences.execute(apply(m, a, 1))[0],
+    lambda m, a, b: apply(m, b, 1),
+]
+
+
+@pytest.mark.parametrize("count", [6, pytest.param(len(CHANGES), marks=pytest.mark.release)])
+def test_nosync_right_under_torch_compile(loaded, compiled, count):
     """One compiled model, everything about the references changed, each result as eager's."""
     eager = tiny.shared_model()
     other = adapter(kind="plus", seed=3)
-
-    def same(change):
+    for change in CHANGES[:count]:
         torch.testing.assert_close(
-            tiny.sample(change(compiled)), tiny.sample(change(eager)), rtol=1e-4, atol=1e-3
+            tiny.sample(change(compiled, loaded, other)),
+            tiny.sample(change(eager, loaded, other)),
+            rtol=1e-4,
+            atol=1e-3,
         )
-
-    same(lambda m: apply(m, loaded, 1))
-    same(lambda m: apply(m, loaded, 1, weight=0.5))
-    same(lambda m: apply(m, loaded, 2))
-    same(lambda m: apply(m, loaded, 1, attn_mask=left_half()))
-    same(lambda m: apply(m, loaded, 1, attn_mask=1 - left_half()))
-    same(lambda m: apply(m, loaded, 1, attn_mask=left_half(), end_at=0.5))
-    same(lambda m: apply(apply(m, loaded, 1, attn_mask=left_half()), loaded, 2))
-    same(lambda m: apply(apply(m, loaded, 1), other, 2, weight_type="linear"))
-    same(lambda m: apply(apply(m, loaded, 1, start_at=0.4), loaded, 2, end_at=0.4))
-    parts = torch.cat([left_half(), 1 - left_half()])
-    same(lambda m: apply(m, loaded, 1, step_weights="1, 0.2"))
-    same(lambda m: apply(m, loaded, 1, step_weights="0.2, 1", step_masks=parts))
-    halves = {"x": 0, "y": 0, "width": 64, "height": 32}
-    same(lambda m: CropRegions.execute(apply(m, loaded, 1, attn_mask=left_half()), **halves)[0])
-    same(lambda m: RemoveReferences.execute(apply(m, loaded, 1))[0])
-    same(lambda m: m)
-    same(lambda m: apply(m, other, 1))
