@@ -66,9 +66,7 @@ def magnitude(q, k, v, heads):
     """[queries]: over heads and tokens, the sum of attention times the norm of the value."""
     total = torch.zeros(len(q), dtype=torch.float64)
     for qh, kh, vh in zip(q.chunk(heads, -1), k.chunk(heads, -1), v.chunk(heads, -1), strict=True):
-        attention = (qh @ kh.T / kh.shape[-1] ** 0.5).softmax(-1)
-        for token in range(len(kh)):
-            total += attention[:, token] * vh[token].norm()
+        total += (qh @ kh.T / kh.shape[-1] ** 0.5).softmax(-1) @ vh.norm(dim=-1)
     return total
 
 
