@@ -8,7 +8,7 @@ RUN = $(PYTHON) tools/with_comfyui.py
 demo:  ## two references in two regions: pictures in demo/
 	$(RUN) workflows/demo.py $(ARGS)
 
-PYTEST = $(RUN) --dev -m pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder
+PYTEST = $(RUN) --dev -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test:  ## every promise, against a real ComfyUI; WORKERS=0 for one after the other
 	$(PYTEST) -m "not release" $(ARGS)
