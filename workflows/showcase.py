@@ -84,15 +84,19 @@ def run(server: str | None, chosen: dict[str, str]) -> tuple[Image.Image, list[R
             node["inputs"] |= QUICK.get(node["class_type"], {})
     pictures = dict(zip(SIDES, reference_pictures(), strict=True))
     save_masks(graph)
+    print("Two references in two regions; then without each, to see where it acts.")
+    print(f"starting ComfyUI ({server or comfyui()})", flush=True)
     with connected(server, chosen, folders) as (client, names):
         choose_models(graph, names, client.object_info())
         for side, picture in pictures.items():
             name = upload(client, as_png(picture), ".png")
             graph[node_titled(graph, f"reference_{side}")]["inputs"]["image"] = name
+        print("1 of 3: sampling with both references", flush=True)
         saved = sample(client, graph)
         result = saved["output"]
         regions = []
-        for side in SIDES:
+        for number, side in enumerate(SIDES, start=2):
+            print(f"{number} of 3: sampling without the {side} one", flush=True)
             difference = np.abs(
                 pixels(result) - pixels(sample(client, without(graph, side))["output"])
             )

@@ -14,6 +14,7 @@ from .scene import Scene
 from .settings import Row, Settings, milliseconds
 
 BOUND = 8  # kernels per patched layer and UNet call for one token count: Rule 5
+SHARE = {"SD1.5": 0.15, "SDXL": 0.35}  # of the budget, for the timing of one layout
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-2}  # of what the references change
 
 
@@ -24,7 +25,7 @@ def timing(scene: Scene, settings: Settings) -> Iterator[Row]:
             "ours": scene.ours(kind, count),
             "textbook": scene.textbook(kind, count),
         }
-        ms = time_calls(scene, models, settings)
+        ms, calls = time_calls(scene, models, settings)
         yield {
             "layout": scene.name,
             "kind": kind,
@@ -33,21 +34,29 @@ def timing(scene: Scene, settings: Settings) -> Iterator[Row]:
             "ours / plain": ms["ours"] / ms["plain"],
             "textbook / plain": ms["textbook"] / ms["plain"],
             "textbook / ours": ms["textbook"] / ms["ours"],
+            "calls timed": calls,
         }
 
 
-def time_calls(scene: Scene, models: dict[str, Any], settings: Settings) -> dict[str, float]:
-    """Median milliseconds of a UNet call, the models taking turns so that all see the same load."""
+def time_calls(
+    scene: Scene, models: dict[str, Any], settings: Settings
+) -> tuple[dict[str, float], int]:
+    """Median milliseconds of a UNet call, and of how many calls of each model.
+
+    The models take turns so that all see the same load.
+    """
     samples: dict[str, list[float]] = {name: [] for name in models}
 
     def work(call: Callable[[], Tensor], _: Any) -> list[float]:
         call()
         return [milliseconds(call) for _ in range(settings.calls)]
 
-    for _ in range(settings.rounds):
+    share = SHARE[scene.name] / len(list(settings.cases()))
+    for _ in settings.budget.repeats(settings.rounds, share):
         for name, model in models.items():
             samples[name] += scene.sampling(model, work)
-    return {name: statistics.median(taken) for name, taken in samples.items()}
+    medians = {name: statistics.median(taken) for name, taken in samples.items()}
+    return medians, len(samples["plain"])
 
 
 def kernels(scene: Scene, settings: Settings) -> Iterator[Row]:

@@ -21,6 +21,7 @@ from torch import Tensor
 from .settings import Row, Settings, milliseconds
 
 SIDE = 2048
+SHARE = 0.1  # of the budget, for all of them
 SIDES = {"left": 150, "top": 150, "right": 150, "bottom": 150}
 PLACED = {"x": 64, "y": 32, "operation": "add"}
 RED = 0xFF0000
@@ -110,8 +111,9 @@ def mask_work(settings: Settings) -> Iterator[Row]:
 
 
 def median(settings: Settings, work: Callable[..., Any], mask: Tensor, picture: Tensor) -> float:
-    times = [milliseconds(lambda: work(mask, picture)) for _ in range(settings.calls + 1)]
-    return statistics.median(times[1:])
+    work(mask, picture)
+    repeats = settings.budget.repeats(settings.calls, SHARE / len(WORK) / 2)
+    return statistics.median([milliseconds(lambda: work(mask, picture)) for _ in repeats])
 
 
 def soft_disk(side: int) -> Tensor:

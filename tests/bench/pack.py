@@ -17,6 +17,8 @@ from torch import Tensor
 from .scene import Scene
 from .settings import Row, Settings, milliseconds
 
+SHARE = 0.05  # of the budget, for ComfyUI's starts
+
 
 def applying(scene: Scene, settings: Settings) -> Iterator[Row]:
     for kind in settings.kinds:
@@ -44,7 +46,7 @@ def starting(settings: Settings) -> Iterator[Row]:
     script = str(Path(__file__).with_name("start.py"))
     seen = [
         json.loads(subprocess.check_output([sys.executable, script]).splitlines()[-1])
-        for _ in range(settings.starts)
+        for _ in settings.budget.repeats(settings.starts, SHARE)
     ]
     ours, comfyui = (
         statistics.median(s[key] for s in seen) for key in ("seconds", "comfyui seconds")

@@ -26,6 +26,14 @@ class Topic(NamedTuple):
     rows: Callable[..., Iterator[Row]]
 
 
+TIME = Topic(
+    "Time of a UNet call",
+    "One evaluation through ComfyUI's sampling, positive and negative in one batch of 2, every "
+    "reference masked in its own stripe: median of warm calls, the three models taking turns until "
+    "this measurement's share of the time is used up. On a CPU it is processor time, so that other "
+    "programs do not count.",
+    calls.timing,
+)
 KERNELS = Topic(
     "Kernels per patched layer and UNet call",
     "Operations that compute or copy, beyond the plain model's, composite ones taken apart as "
@@ -52,14 +60,8 @@ LIMITED = [
     (START, "CUDA starts or connections"),
 ]
 OF_A_SCENE = [
-    Topic(
-        "Time of a UNet call",
-        "One evaluation through ComfyUI's sampling, positive and negative in one batch of 2, every "
-        "reference masked in its own stripe: median of warm calls, the three models taking turns. "
-        "On a CPU it is processor time, so that other programs do not count.",
-        calls.timing,
-    ),
     KERNELS,
+    TIME,
     AGREEMENT,
     Topic(
         "Apply",
@@ -106,19 +108,55 @@ OF_THE_PACK = [
 ]
 
 
+class Measurement(NamedTuple):
+    """One topic, of one layout or of the pack."""
+
+    topic: Topic
+    layout: str | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.layout}: {self.topic.title}" if self.layout else self.topic.title
+
+    def rows(self, scene: Scene | None, settings: Settings) -> Iterator[Row]:
+        return self.topic.rows(*([scene] if self.layout else []), settings)
+
+
+def plan(settings: Settings) -> list[Measurement]:
+    """One layout after the other, so that one model is in memory at a time."""
+    of_scenes = [Measurement(topic, name) for name in settings.layouts for topic in OF_A_SCENE]
+    return of_scenes + [Measurement(topic) for topic in OF_THE_PACK]
+
+
 @torch.inference_mode()  # ComfyUI runs every node so
-def measure(settings: Settings) -> dict[str, Any]:
-    """Every topic's rows, one layout after the other, so that one model is in memory at a time."""
+def measure(
+    settings: Settings, show: Callable[[str], None] = lambda line: None
+) -> Iterator[tuple[Measurement, dict[str, Any]]]:
+    """Each measurement when it is done, with all results so far; none begins when time is up."""
     topics: dict[str, list[Row]] = {topic.title: [] for topic in OF_A_SCENE + OF_THE_PACK}
-    for layout in settings.layouts:
-        scene = Scene(layout, settings.size, settings.latent)
-        for topic in OF_A_SCENE:
-            topics[topic.title] += topic.rows(scene, settings)
-        del scene
-        comfy.model_management.unload_all_models()
-    for topic in OF_THE_PACK:
-        topics[topic.title] += topic.rows(settings)
-    return {"versions": versions(settings), "topics": topics}
+    results: dict[str, Any] = {"versions": versions(settings), "cut short": [], "topics": topics}
+    budget, measurements = settings.budget, plan(settings)
+    scene: Scene | None = None
+    for number, measurement in enumerate(measurements, start=1):
+        rows: list[Row] = []
+        place = f"measurement {number} of {len(measurements)}, {measurement.name}"
+        show(f"{place}: {budget.spent:.0f} s")
+        if not budget.over:
+            if scene and scene.name != measurement.layout:
+                scene = None  # one model in memory at a time
+                comfy.model_management.unload_all_models()
+            if measurement.layout and not scene:
+                scene = Scene(measurement.layout, settings.size, settings.latent)
+            for row in measurement.rows(scene, settings):
+                rows.append(row)
+                show(f"{place}, row {len(rows)}: {budget.spent:.0f} s")
+                if budget.over:
+                    break
+        if budget.over:
+            results["cut short"].append(f"{measurement.name}, after {len(rows)} rows")
+        topics[measurement.topic.title] += rows
+        results["versions"]["time"] = f"{budget.spent:.0f} s of at most {budget.seconds:.0f} s"
+        yield measurement, results
 
 
 def versions(settings: Settings) -> Row:
@@ -167,14 +205,59 @@ def write(results: dict[str, Any], folder: Path, name: str) -> None:
 
 
 def markdown(results: dict[str, Any]) -> str:
-    parts = ["# What references cost\n"]
+    parts = ["# What references cost\n", headline(results), ""]
     parts += [f"- {name}: {value}" for name, value in results["versions"].items()]
+    parts += [f"- time was up: {where}" for where in results["cut short"]]
     for topic in OF_A_SCENE + OF_THE_PACK:
         rows = results["topics"][topic.title]
         parts.append(f"\n## {topic.title}\n")
         parts.append(table(rows) if rows else "Not measured in this run.")
         parts.append(f"\n{topic.says}")
     return "\n".join(parts) + "\n"
+
+
+def newest(measurement: Measurement, results: dict[str, Any]) -> str:
+    """The rows that a measurement has just added."""
+    rows = results["topics"][measurement.topic.title]
+    rows = [
+        row for row in rows if row.get("layout") == measurement.layout or not measurement.layout
+    ]
+    return table(rows) if rows else "Not measured in this run."
+
+
+def headline(results: dict[str, Any]) -> str:
+    """The figures that matter most, on one line for each kind of adapter."""
+    kernels = by_kind(results["topics"][KERNELS.title])
+    times = by_kind(results["topics"][TIME.title])
+    if not kernels:
+        return "Nothing was measured yet."
+    rows = []
+    for (layout, kind), counted in kernels.items():
+        timed = times.get((layout, kind), [])
+        rows.append(
+            {
+                "model": layout,
+                "adapter": kind,
+                "references": listed(counted, "references"),
+                "kernels per layer": listed(counted, "ours"),
+                "syncs": listed(counted, "ours, syncs"),
+                "time of a step, plain = 1": listed(timed, "ours / plain"),
+                "textbook: kernels": listed(counted, "textbook"),
+                "textbook: time": listed(timed, "textbook / plain"),
+            }
+        )
+    return table(rows)
+
+
+def by_kind(rows: list[Row]) -> dict[tuple[str, str], list[Row]]:
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row["layout"], row["kind"]), []).append(row)
+    return groups
+
+
+def listed(rows: list[Row], column: str) -> str:
+    return " / ".join(shown(row[column]) for row in rows) or "-"
 
 
 def table(rows: list[Row]) -> str:

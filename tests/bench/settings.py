@@ -14,15 +14,40 @@ from .sizes import Size
 Row = dict[str, Any]
 
 
+class Budget:
+    """The seconds that a whole run may take; how often a measurement repeats follows from them."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.seconds, self.clock = seconds, clock
+        self.start = clock()
+
+    @property
+    def spent(self) -> float:
+        return self.clock() - self.start
+
+    @property
+    def over(self) -> bool:
+        return self.spent >= self.seconds
+
+    def repeats(self, most: int, share: float) -> Iterator[int]:
+        """Count up to ``most``, but after the first only within this share of the seconds."""
+        end = self.clock() + share * self.seconds
+        for number in range(most):
+            if number and (self.over or self.clock() >= end):
+                return
+            yield number
+
+
 class Settings(NamedTuple):
     """How much to measure."""
 
     size: Size
+    budget: Budget
     layouts: tuple[str, ...] = ("SD1.5", "SDXL")
     kinds: tuple[str, ...] = ("base", "Plus")
     references: tuple[int, ...] = (1, 3, 10)
     latent: int | None = None  # None: the size's own
-    rounds: int = 10
+    rounds: int = 10  # at most, as the budget allows
     calls: int = 3  # per round, after one to warm up
     pictures: int = 5
     starts: int = 3
