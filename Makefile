@@ -3,13 +3,17 @@ PYTHON ?= python3
 WORKERS ?= 2
 RUN = $(PYTHON) tools/with_comfyui.py
 
-.PHONY: demo test compat bench lint format
+.PHONY: demo test margins compat bench lint format
 
 demo:  ## two references in two regions: pictures in demo/
 	$(RUN) workflows/demo.py $(ARGS)
 
 test:  ## every test, against a real ComfyUI; WORKERS=0 for one after the other
 	$(RUN) --dev -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
+
+margins:  ## the tests whose numbers come within a tenth of what they allow
+	IPADAPTER_REGIONS_MARGINS=$$(mktemp) $(RUN) --dev -m pytest -p tests.margins \
+		--numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 compat:  ## loading and running in five ComfyUI versions; VERSIONS="0.16.3 0.30.0", ONLY=faceid for some
 	COMFYUI_PATH= $(RUN) --dev tests/compat/compat.py $(VERSIONS) --only "$(ONLY)"
