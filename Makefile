@@ -3,7 +3,7 @@ PYTHON ?= python3
 WORKERS ?= 2
 RUN = $(PYTHON) tools/with_comfyui.py
 
-.PHONY: demo test test-all compat bench lint format
+.PHONY: demo test test-all margins compat bench lint format
 
 demo:  ## two references in two regions: pictures in demo/
 	$(RUN) workflows/demo.py $(ARGS)
@@ -15,6 +15,9 @@ test:  ## every promise, against a real ComfyUI; WORKERS=0 for one after the oth
 
 test-all:  ## every case of each promise
 	HYPOTHESIS_PROFILE=full $(PYTEST) $(ARGS)
+
+margins:  ## the tests whose numbers come within a tenth of what they allow
+	IPADAPTER_REGIONS_MARGINS=$$(mktemp) $(PYTEST) -p tests.margins -m "not release" $(ARGS)
 
 compat:  ## loading and running in five ComfyUI versions; VERSIONS="0.16.3 0.30.0", ONLY=faceid for some
 	COMFYUI_PATH= $(RUN) --dev tests/compat/compat.py $(VERSIONS) --only "$(ONLY)"

@@ -13,7 +13,9 @@ from ipadapter_pack.tests.compat import expected  # noqa: E402
 from ipadapter_pack.workflows.client import Client  # noqa: E402
 from ipadapter_pack.workflows.server import running  # noqa: E402
 
-torch.set_num_threads(1)  # the models are so small that a second thread only waits
+# The models are so small that a second thread only waits.
+THREADS = os.environ.get("IPADAPTER_REGIONS_THREADS", "1")
+torch.set_num_threads(int(THREADS))
 
 
 @pytest.fixture(autouse=True)
@@ -31,9 +33,9 @@ def own_folders(tmp_path_factory):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_thread():
+def few_threads():
     """For the servers too: on busy cores, threads that wait for each other cost far more."""
-    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ["OMP_NUM_THREADS"] = THREADS
 
 
 @pytest.fixture(scope="session")

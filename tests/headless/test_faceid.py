@@ -19,6 +19,7 @@ from ipadapter_pack.nodes.model_regions import RemoveReferences
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless import oracle
 from ipadapter_pack.tests.headless.support import ENCODER, apply, left_half
+from ipadapter_pack.tests.near import assert_near
 from ipadapter_pack.workflows import tiny_faces
 from safetensors.torch import save_file
 
@@ -101,9 +102,8 @@ def test_faceid_plus_v2_equals_diffusers_with_its_lora(recogniser, layout, cfg):
         call = (unet, layout, x, sigma, TIMESTEP, positive, [embedding])
         noises.append(oracle.predicted_noise(*call))
     theirs = noises[1] + cfg * (noises[0] - noises[1])
-    error, effect = (ours - theirs).norm(), (theirs - without).norm()
-    assert error / theirs.norm() <= 1e-5
-    assert error / effect <= 1e-3
+    assert_near(ours, theirs, 1e-5)
+    assert_near(ours, theirs, 1e-3, effect=theirs - without)
 
 
 def bgr(picture):
@@ -126,7 +126,7 @@ def test_the_lora_inside_is_weight_exact(layout):
         if key in patched.patches:
             weight = comfy.utils.get_attr(patched.model, key).clone()
             merged = comfy.lora.calculate_weight(patched.patches[key], weight, key)
-            torch.testing.assert_close(merged, expected[theirs], rtol=0, atol=1e-6)
+            assert_near(merged, expected[theirs], 1e-6)
             changed += 1
     assert changed == len(patched.patches) == 8 * len(tiny.widths(model))
     assert not model.patches  # the model that came in is as it was
@@ -192,8 +192,9 @@ def test_a_separate_lora_file_is_the_same_lora(recogniser, tmp_path, caplog, loa
     assert "already carries" in caplog.text
     assert all(len(patches) == 1 for patches in applied.patches.values())
     inside = apply_face_lora(model, loaded.lora, 0.6, "tiny.bin")
-    assert distance(tiny.sample(carrying), tiny.sample(inside)) < 1e-2
-    assert distance(tiny.sample(carrying), tiny.sample(model)) > 0.05
+    one, other, without = map(tiny.sample, (carrying, inside, model))
+    assert_near(one, other, 1e-2)
+    assert distance(one, without) > 0.05
 
 
 def test_lora_strength_zero_and_portraits_leave_the_weights_alone(recogniser):
@@ -283,7 +284,7 @@ def test_all_is_the_faces_side_by_side(recogniser):
         encode_face(recogniser, loaded, THREE, face_select=s, face_index=i)[0].positive
         for s, i in order
     ]
-    torch.testing.assert_close(crowd, torch.cat(single))
+    assert_near(crowd, torch.cat(single), 1e-5)
     apply_face(recogniser, loaded, THREE, face_select="all")
 
 
@@ -299,7 +300,8 @@ def test_several_photos_act_together(recogniser):
     }
     assert k == 80
     back = apply_face(recogniser, loaded, photos.flip(0))[0]
-    torch.testing.assert_close(tiny.sample(there), tiny.sample(back), rtol=1e-4, atol=1e-4)
+    one, other, without = map(tiny.sample, (there, back, RemoveReferences.execute(there)[0]))
+    assert_near(one, other, 1e-4, effect=other - without)
 
 
 def test_unfold_batch_gives_each_latent_its_face(recogniser):
@@ -308,7 +310,7 @@ def test_unfold_batch_gives_each_latent_its_face(recogniser):
     frames = tiny.sample(both, batch=2)
     for i, image in enumerate((ANNA, BEN)):
         alone = tiny.sample(apply_face(recogniser, loaded, image)[0], batch=2)
-        assert distance(frames[i], alone[i]) < 1e-4
+        assert_near(frames[i], alone[i], 1e-4)
         assert distance(frames[1 - i], alone[1 - i]) > 1e-2
     crowd = {"unfold_batch": True, "face_select": "all"}
     message = message_of(lambda: apply_face(recogniser, loaded, THREE, **crowd))
