@@ -15,6 +15,7 @@ from ipadapter_pack.nodes.patching import regions_of, remove_regions
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.support import adapter, apply, in_windows, left_half
 from ipadapter_pack.tests.kernels import SYNCS, per_step
+from ipadapter_pack.tests.near import assert_near
 
 SIZE = (16, 16)
 READ = ("activations_shape", "original_shape", "cond_or_uncond", "n_heads", "sigmas")
@@ -125,9 +126,7 @@ def compare(applied, adapters, layout="SD1.5", batch=1, rectangle=None, toleranc
     found = recorded.find(out).maps
     expected = loop(applied, adapters, queries, batch, rectangle)
     assert expected.amax((-3, -2, -1)).min() > 0
-    torch.testing.assert_close(
-        found.double(), expected, rtol=tolerance, atol=tolerance * float(expected.max())
-    )
+    assert_near(found, expected, tolerance)
 
 
 @pytest.mark.parametrize("layout", ["SD1.5", "SDXL"])
@@ -296,7 +295,7 @@ def test_a_compiled_model_samples_and_says_why_there_are_no_maps(loaded, caplog)
     model, recorded = record(apply(compiled, loaded, 1, attn_mask=left_half()))
     out = tiny.sample(model)
     eager = tiny.sample(apply(tiny.shared_model(), loaded, 1, attn_mask=left_half()))
-    torch.testing.assert_close(out, eager, rtol=1e-4, atol=1e-3)
+    assert_near(out, eager, 1e-4, effect=eager - tiny.sample(tiny.shared_model()))
     assert "the model is compiled" in message_of(lambda: maps(recorded, out))
     assert caplog.text.count("the model is compiled") == 1
 

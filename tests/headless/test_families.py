@@ -8,6 +8,7 @@ from diffusers import UNet2DConditionModel
 from ipadapter_pack.ipadapter.reference import Features
 from ipadapter_pack.nodes.load import LoadedAdapter
 from ipadapter_pack.tests import tiny
+from ipadapter_pack.tests.near import assert_near
 from torch import nn
 
 CLIP_TOKENS = 17
@@ -35,11 +36,6 @@ def seen(projection, generator, pictures: int = 2) -> Features:
     return Features(normal(*(() if pooled else (CLIP_TOKENS,)), projection.width), face)
 
 
-def assert_close(ours, expected):
-    assert ours.shape == expected.shape
-    assert (ours - expected).norm() / expected.norm() <= 1e-6
-
-
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("kind", KINDS)
 def test_projection_equals_diffusers(kind, seed):
@@ -53,7 +49,7 @@ def test_projection_equals_diffusers(kind, seed):
     if kind == "faceid-plus":
         reference.clip_embeds = features.clip[:, None]
         reference.shortcut = False
-    assert_close(projection(features), reference(inputs))
+    assert_near(projection(features), reference(inputs), 1e-6)
 
 
 @pytest.mark.parametrize("structure", [0.0, 0.6, 1.0, 2.0])
@@ -64,7 +60,7 @@ def test_faceid_plus_v2_adds_what_clip_sees(structure):
     reference = theirs(file["image_proj"])
     reference.clip_embeds = features.clip[:, None]
     reference.shortcut, reference.shortcut_scale = True, structure
-    assert_close(projection(replace(features, structure=structure)), reference(features.face))
+    assert_near(projection(replace(features, structure=structure)), reference(features.face), 1e-6)
 
 
 def test_kolors_faceid_plus_equals_diffusers_classes():
@@ -76,7 +72,7 @@ def test_kolors_faceid_plus_equals_diffusers_classes():
     tensors = file["image_proj"]
     double = {key: tensor.double() for key, tensor in tensors.items()}
     expected = kolors_by_hand(double, features.face.double(), features.clip.double())
-    assert_close(projection(replace(features, structure=1.0)).double(), expected)
+    assert_near(projection(replace(features, structure=1.0)).double(), expected, 1e-6)
 
 
 def kolors_by_hand(weights, face, clip):

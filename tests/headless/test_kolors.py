@@ -18,6 +18,7 @@ from ipadapter_pack.tests.headless.test_faceid import (
     recogniser,  # noqa: F401  a fixture
 )
 from ipadapter_pack.tests.ipadapter.published import FILES, on_meta
+from ipadapter_pack.tests.near import assert_near
 from PIL import Image
 from torch import nn
 
@@ -49,7 +50,7 @@ def test_tokens_go_through_the_models_own_projection(recogniser, loaded):  # noq
     tokens = project(torch.cat([reference.negative, reference.positive]))
     v = tokens @ loaded.adapter.to_v_ip[0].weight.T
     heads = v.unflatten(-1, (patch.regions[0].v.shape[2], -1)).transpose(1, 2)
-    torch.testing.assert_close(patch.regions[0].v[:, 0], heads)
+    assert_near(patch.regions[0].v[:, 0], heads, 1e-5)
     out = tiny.sample(applied, layout="SDXL")
     assert torch.isfinite(out).all()
     assert not torch.equal(out, tiny.sample(model, layout="SDXL"))
@@ -66,7 +67,7 @@ def test_any_kind_of_linear_at_any_place(recogniser, loaded, operations):  # noq
     [patch, *_] = applied.attachments["ipadapter_regions"].values()
     same = apply_face(recogniser, loaded, model=kolors_model(torch.float16))[0]
     [other, *_] = same.attachments["ipadapter_regions"].values()
-    torch.testing.assert_close(patch.regions[0].k.half(), other.regions[0].k)
+    assert_near(patch.regions[0].k.half(), other.regions[0].k, 1e-3)
 
 
 def test_narrow_kolors_adapters_are_told_by_their_wider_tokens():
@@ -83,7 +84,7 @@ def test_half_precision_models_project_in_float32(recogniser, loaded):  # noqa: 
     [patch, *_] = applied.attachments["ipadapter_regions"].values()
     v = project.float()(reference) @ loaded.adapter.to_v_ip[0].weight.T
     kept = patch.regions[0].v[1, 0].transpose(0, 1).flatten(1)
-    torch.testing.assert_close(kept, v[0].half())
+    assert_near(kept, v[0].half(), 1e-3)
 
 
 def test_what_kolors_reads_of_a_face(recogniser, loaded):  # noqa: F811

@@ -12,6 +12,7 @@ from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless import oracle
 from ipadapter_pack.tests.headless.support import ENCODER, adapter, apply, left_half
 from ipadapter_pack.tests.headless.test_rule_faithful import TIMESTEP, features
+from ipadapter_pack.tests.near import assert_near
 from ipadapter_pack.tests.weight_types.test_layers import AWAY, BY_DEPTH, BY_ROLE, LAYOUTS
 from ipadapter_pack.weight_types.layers import SCHEDULES
 
@@ -76,7 +77,7 @@ def test_what_each_layer_adds(layout, schedule):
             if t in away and positive:
                 expected = 0 * expected
             # The sum with the text's attention rounds in float32.
-            torch.testing.assert_close(added[row].double(), expected, rtol=1e-4, atol=2e-6)
+            assert_near(added[row], expected, 1e-4)
             checked += 1
     assert checked == 2 * len(calls)
 
@@ -119,9 +120,8 @@ def test_style_and_composition_equal_diffusers(schedule, inputs, scale, cfg):
     IPAdapterMixin.set_ip_adapter_scale(SimpleNamespace(unet=unet, unet_name="unet"), scale)
     seen = [features(ENCODER, "plus", picture)]
     theirs = oracle.diffusers_noise(unet, "SDXL", x, sigma, TIMESTEP, cfg, seen)
-    error, effect = (ours - theirs).norm(), (theirs - without).norm()
-    assert error / theirs.norm() <= 1e-5
-    assert error / effect <= 1e-3
+    assert_near(ours, theirs, 1e-5)
+    assert_near(ours, theirs, 1e-3, effect=theirs - without)
 
 
 @pytest.mark.parametrize("weight_type", ["original", "linear", "channel penalty"])

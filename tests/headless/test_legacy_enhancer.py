@@ -18,6 +18,7 @@ from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.mask_inputs import BAD_IMAGES, BAD_MASKS, refuses, run
 from ipadapter_pack.tests.headless.support import ENCODER, adapter, apply, left_half
 from ipadapter_pack.tests.ipadapter.test_enhance import by_hand
+from ipadapter_pack.tests.near import assert_near
 
 FEATURES = {"base": "image_embeds", "plus": "penultimate_hidden_states"}
 NODES = [IPAdapterClipVisionEnhancer, IPAdapterClipVisionEnhancerBatch]
@@ -73,7 +74,7 @@ def test_whole_and_parts_are_mixed(kind, size, images, tiles, ratio):
     encoders = Encoders(adapter(kind=kind), ENCODER, None)
     seen = see_enhanced(encoders, image, None, tiles, ratio, WAYS["faithful"])
     expected = mixed(image, tiles, ratio, kind)
-    torch.testing.assert_close(seen.positive.clip, expected, rtol=1e-4, atol=1e-5)
+    assert_near(seen.positive.clip, expected, 1e-5)
     assert len(expected) == max(images, 2)
     assert seen.negative.clip.shape == expected.shape
 
@@ -83,10 +84,10 @@ def test_version_2_gives_the_parts_to_the_encoder_as_they_are(kind):
     encoders = Encoders(adapter(kind=kind), ENCODER, None)
     seen = see_enhanced(encoders, image, None, 2, 0.0, WAYS["v2"])
     expected = parts_seen(image, 2, kind, prepare=lambda part: part)
-    torch.testing.assert_close(seen.positive.clip, expected, rtol=1e-4, atol=1e-5)
+    assert_near(seen.positive.clip, expected, 1e-5)
     if kind == "plus":
         black = ENCODER.encode_image(torch.zeros(1, 56, 56, 3))[FEATURES[kind]]
-        torch.testing.assert_close(seen.negative.clip, black.expand_as(expected))
+        assert_near(seen.negative.clip, black.expand_as(expected), 1e-5)
 
 
 @pytest.mark.parametrize("node", NODES)
@@ -111,7 +112,7 @@ def test_the_model_sees_the_mixture(kind, node, images):
     without, expected, ours = (
         tiny.sample(m, batch=3) for m in (tiny.shared_model(), expected, ours)
     )
-    assert (ours - expected).norm() < 1e-3 * (expected - without).norm()
+    assert_near(ours, expected, 1e-3, effect=expected - without)
 
 
 def test_a_picture_and_its_parts_are_combined(kind):
@@ -123,7 +124,7 @@ def test_a_picture_and_its_parts_are_combined(kind):
     expected = apply(tiny.shared_model(), loaded, None, reference=reference)
     ours = enhanced(ipadapter=loaded, image=image, combine_embeds="subtract")
     without, expected, ours = (tiny.sample(m) for m in (tiny.shared_model(), expected, ours))
-    assert (ours - expected).norm() < 1e-3 * (expected - without).norm()
+    assert_near(ours, expected, 1e-3, effect=expected - without)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +146,7 @@ def test_a_negative_picture(kind):
     image, negative = tiny.picture(1, batch=3), tiny.picture(2, batch=2)
     seen = see_enhanced(encoders, image, negative, 2, 0.5, WAYS["faithful"])
     expected = picture_features(encoders.loaded, ENCODER, negative)[[0, 1, 1]]
-    torch.testing.assert_close(seen.negative.clip, expected)
+    assert_near(seen.negative.clip, expected, 1e-5)
 
 
 @pytest.mark.parametrize("node", NODES)

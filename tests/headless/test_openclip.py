@@ -21,6 +21,7 @@ from ipadapter_pack.nodes.load import LoadedAdapter
 from ipadapter_pack.nodes.openclip import LoadOpenCLIPVision
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.conftest import ROOT
+from ipadapter_pack.tests.near import assert_near
 from safetensors.torch import load_file, save_file
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
@@ -130,13 +131,13 @@ def test_equals_core(files, folder, name, crop):
     image = pictures() if crop else tiny.picture(3, 60, 90)
     got, expected = ours.encode_image(image, crop), core.encode_image(image, crop)
     for output in OUTPUTS:
-        torch.testing.assert_close(got[output], expected[output], atol=1e-5, rtol=1e-5)
+        assert_near(got[output], expected[output], 1e-5)
         assert getattr(got, output) is got[output]
     pixels = torch.zeros(1, 3, 56, 56)
     ours_zero = ours.model(pixel_values=pixels, intermediate_output=-2)
     core_zero = core.model(pixel_values=pixels, intermediate_output=-2)
     for a, b in zip(ours_zero[:3], core_zero[:3], strict=True):
-        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+        assert_near(a, b, 1e-5)
     assert ours_zero[3] is None
 
 
@@ -160,7 +161,7 @@ def test_equals_transformers_from_its_own_file(folder, name):
         (expected.image_embeds, expected.hidden_states[-2], expected.last_hidden_state),
         strict=True,
     ):
-        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+        assert_near(a, b, 1e-5)
 
 
 @pytest.mark.parametrize("name", TRUNKS)
@@ -172,10 +173,10 @@ def test_a_trunk_gives_its_own_states(files, name):
     seen = []
     theirs.trunk.blocks[-2].register_forward_hook(lambda _m, _i, out: seen.append(out))
     pixels = ours.pixel_values(image, crop=True)
-    torch.testing.assert_close(got["image_embeds"], theirs(pixels), atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(got["penultimate_hidden_states"], seen[0], atol=1e-5, rtol=1e-5)
+    assert_near(got["image_embeds"], theirs(pixels), 1e-5)
+    assert_near(got["penultimate_hidden_states"], seen[0], 1e-5)
     last = theirs.trunk.forward_features(pixels)
-    torch.testing.assert_close(got["last_hidden_state"], last, atol=1e-5, rtol=1e-5)
+    assert_near(got["last_hidden_state"], last, 1e-5)
 
 
 def test_every_architecture_of_the_menu_gives_tokens():
@@ -228,7 +229,7 @@ def test_float16_files_run_on_the_cpu(folder, files):
     assert ours.dtype == torch.float32
     exact = load("tiny-gelu.safetensors", "tiny-gelu").encode_image(pictures())
     got = ours.encode_image(pictures())
-    torch.testing.assert_close(got["image_embeds"], exact["image_embeds"], atol=5e-3, rtol=5e-3)
+    assert_near(got["image_embeds"], exact["image_embeds"], 5e-3)
 
 
 def test_the_number_format_is_one_that_open_clip_computes_in(monkeypatch):
@@ -344,8 +345,8 @@ def test_serves_an_adapter_like_cores_encoder(files, folder, kind):
     image = tiny.picture(1, 80, 100)
     got = encode_reference(LoadedAdapter(content, "tiny"), ours, image)
     expected = encode_reference(LoadedAdapter(content, "tiny"), core, image)
-    torch.testing.assert_close(got.positive, expected.positive, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(got.negative, expected.negative, atol=1e-4, rtol=1e-4)
+    assert_near(got.positive, expected.positive, 1e-5)
+    assert_near(got.negative, expected.negative, 1e-5)
 
 
 def test_an_encoder_is_remembered(files):

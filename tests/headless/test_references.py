@@ -29,6 +29,7 @@ from ipadapter_pack.nodes.reference_files import (
 from ipadapter_pack.nodes.references import CombineReferences, EncodeReference
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.support import ENCODER, adapter, apply
+from ipadapter_pack.tests.near import assert_near
 from torch.nn.functional import normalize
 
 import nodes as comfyui_nodes
@@ -237,7 +238,7 @@ def test_the_enhancer_mixes_in_what_tiles_show(loaded, tiles):
     whole = encode(loaded, image).features[0].clip.double()
     expected = 0.7 * whole + 0.3 * tiles_by_hand(image, loaded.projection.feature, tiles)
     ours = encode(loaded, image, enhance_tiles=tiles, enhance_ratio=0.3)
-    torch.testing.assert_close(ours.features[0].clip, expected.float(), rtol=1e-5, atol=1e-5)
+    assert_near(ours.features[0].clip, expected, 1e-5, effect=expected - whole)
 
 
 def test_the_enhancer_is_off_with_one_tile_or_no_part(plus, counted):
@@ -319,11 +320,11 @@ def test_concat_acts_as_a_batch_would(loaded):
     both = combine(loaded, one, two)
     together = encode(loaded, pictures(1, 2, 3))
     for name, tensor in tensors_of(both).items():
-        torch.testing.assert_close(tensor, tensors_of(together)[name], rtol=1e-5, atol=1e-6)
+        assert_near(tensor, tensors_of(together)[name], 1e-5)
     assert both.adapter == together.adapter
     through = apply(model, loaded, image=None, reference=both, clip_vision=None)
     direct = tiny.sample(apply(model, loaded, pictures(1, 2, 3)))
-    torch.testing.assert_close(tiny.sample(through), direct, rtol=1e-3, atol=1e-3)
+    assert_near(tiny.sample(through), direct, 1e-4, effect=direct - tiny.sample(model))
 
 
 def test_concat_of_one_is_that_one(loaded):
@@ -357,7 +358,7 @@ def test_features_are_mixed_before_they_are_projected(loaded, method):
 def test_of_two_equal_ones_it_is_the_one(loaded, method):
     one = encode(loaded, pictures(1))
     for ours in (combine(loaded, one, one, method=method), combine(loaded, one, method=method)):
-        torch.testing.assert_close(ours.positive, one.positive, rtol=1e-5, atol=1e-5)
+        assert_near(ours.positive, one.positive, 1e-5)
         assert torch.equal(ours.negative, one.negative)
 
 

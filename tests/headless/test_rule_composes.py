@@ -5,6 +5,7 @@ import pytest
 import torch
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.support import adapter, apply, left_half
+from ipadapter_pack.tests.near import assert_near
 
 KEY3, KEY2 = ("input", 1, 0), ("middle", 0)
 
@@ -63,8 +64,8 @@ def test_composes_with_a_pack_that_wraps_ours(loaded):
     assert depths == {0, 1}
     out, merged = tiny.sample(model), tiny.sample(graph(wrapped=False))
     assert calls
-    torch.testing.assert_close(out, merged, rtol=1e-3, atol=1e-2)
-    assert not torch.equal(merged, tiny.sample(apply(tiny.shared_model(), loaded, 1)))
+    first = tiny.sample(apply(tiny.shared_model(), loaded, 1))
+    assert_near(out, merged, 1e-4, effect=merged - first)
 
 
 def test_composes_text_attention_keeps_its_settings(loaded):

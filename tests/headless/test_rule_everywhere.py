@@ -5,6 +5,7 @@ import pytest
 import torch
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.support import Layers, adapter, apply, in_windows, left_half
+from ipadapter_pack.tests.near import assert_near
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def test_everywhere_half_precision_is_near_full(kind, dtype, tolerance):
         return out.float() - without.float()
 
     full, half = contribution(torch.float32), contribution(dtype)
-    assert (half - full).norm() / full.norm() <= tolerance
+    assert_near(half, full, tolerance)
 
 
 def test_everywhere_model_stored_in_fp8():
@@ -50,10 +51,9 @@ def test_everywhere_pictures_side_by_side_are_one_reference(loaded):
     """unfold_batch off: N pictures are N * T tokens, so two equal ones act as one."""
     twice = torch.cat([tiny.picture(1)] * 2)
     model = tiny.shared_model()
-    torch.testing.assert_close(
-        tiny.sample(apply(model, loaded, twice)), tiny.sample(apply(model, loaded, 1)),
-        rtol=1e-3, atol=1e-2,
-    )  # fmt: skip
+    one = tiny.sample(apply(model, loaded, 1))
+    two = tiny.sample(apply(model, loaded, twice))
+    assert_near(two, one, 1e-4, effect=one - tiny.sample(model))
     both = apply(model, loaded, torch.cat([tiny.picture(1), tiny.picture(2)]))
     patch = next(iter(both.attachments["ipadapter_regions"].values()))
     assert patch.regions[0].tokens == 2 * 4
@@ -62,11 +62,12 @@ def test_everywhere_pictures_side_by_side_are_one_reference(loaded):
 @pytest.mark.parametrize(("pictures", "seen"), [(3, [0, 1, 2]), (2, [0, 1, 1]), (4, [0, 1, 2])])
 def test_everywhere_picture_i_goes_to_latent_i(loaded, caplog, pictures, seen):
     model = tiny.shared_model()
+    plain = tiny.sample(model, batch=3)
     batch = torch.cat([tiny.picture(i) for i in range(pictures)])
     unfolded = tiny.sample(apply(model, loaded, batch, unfold_batch=True), batch=3)
     for latent, picture in enumerate(seen):
         alone = tiny.sample(apply(model, loaded, picture), batch=3)[latent]
-        torch.testing.assert_close(unfolded[latent], alone, rtol=1e-3, atol=2e-2)
+        assert_near(unfolded[latent], alone, 1e-4, effect=alone - plain[latent])
     said = "4 pictures for 3 latents: the last are not used" in caplog.text
     assert said == (pictures == 4)
 
@@ -74,11 +75,13 @@ def test_everywhere_picture_i_goes_to_latent_i(loaded, caplog, pictures, seen):
 def test_everywhere_mask_i_goes_to_latent_i(loaded):
     model = tiny.shared_model()
     masks = torch.cat([left_half(), 1 - left_half(), torch.zeros(1, 64, 64)])
+    plain = tiny.sample(model, batch=4)
+    whole = tiny.sample(apply(model, loaded, 1), batch=4)
     together = tiny.sample(apply(model, loaded, 1, attn_mask=masks), batch=4)
     for latent, mask in enumerate([0, 1, 2, 2]):
         alone = apply(model, loaded, 1, attn_mask=masks[mask : mask + 1])
         expected = tiny.sample(alone, batch=4)[latent]
-        torch.testing.assert_close(together[latent], expected, rtol=1e-3, atol=2e-2)
+        assert_near(together[latent], expected, 1e-4, effect=(whole - plain)[latent])
 
 
 def test_everywhere_context_windows_keep_their_frames(loaded):

@@ -8,6 +8,7 @@ from ipadapter_pack.nodes.load import LoadedAdapter
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.cases import product
 from ipadapter_pack.tests.headless import oracle
+from ipadapter_pack.tests.near import assert_near
 
 TIMESTEP = 500
 WEIGHTS = {"one": [1.0], "two": [0.7, 0.4]}
@@ -56,9 +57,8 @@ def test_faithful_to_diffusers(layout, kind, weights, cfg):
     seen = [features(encoder, kind, picture) for picture in pictures]
     theirs = oracle.diffusers_noise(unet, layout, x, sigma, TIMESTEP, cfg, seen)
 
-    error, effect = (ours - theirs).norm(), (theirs - without).norm()
-    assert error / theirs.norm() <= 1e-5
-    assert error / effect <= 1e-3
+    assert_near(ours, theirs, 1e-5)
+    assert_near(ours, theirs, 1e-3, effect=theirs - without)
 
 
 @pytest.mark.parametrize(("layout", "count"), [("SD1.5", 16), ("SDXL", 70)])

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from ipadapter_pack.ipadapter.errors import IPAdapterError
+from ipadapter_pack.tests.near import assert_near
 from ipadapter_pack.weight_types.attention import EMBEDS_SCALING, WEIGHT_TYPES, weight_type
 
 W, C = 0.6, 320
@@ -35,7 +36,7 @@ def test_weight_types_equal_their_formulas(name):
     torch.manual_seed(0)
     q, k, v = torch.randn(3, 2, 5, C)
     ours = attend(q, *weight_type(name)(k, v, W))
-    torch.testing.assert_close(ours, FORMULAS[name](q, k, v), rtol=1e-5, atol=1e-6)
+    assert_near(ours, FORMULAS[name](q, k, v), 1e-5)
 
 
 def test_order_of_the_combo_is_for_ever():
@@ -51,7 +52,7 @@ def test_each_picture_may_have_a_weight_of_its_own(name):
     for i, weight in enumerate(weights):
         alone = weight_type(name)(k[[i]], v[[i]], weight)
         for ours, expected in zip(together, alone, strict=True):
-            torch.testing.assert_close(ours[[i]], expected)
+            assert_near(ours[[i]], expected, 1e-6)
 
 
 def test_an_unknown_name_lists_those_of_our_own_nodes():
