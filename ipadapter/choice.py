@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from .base_models import base_by_layers
-from .catalog import AdapterKind, EncoderKind
+from .detection import AdapterKind, EncoderKind
 from .errors import IPAdapterError
 from .published import (
     AUTO_ORDER,

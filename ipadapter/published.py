@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from .catalog import AdapterKind, EncoderKind
+from .detection import AdapterKind, EncoderKind
 from .face_projections import FaceID, FaceIDPlus, KolorsFaceIDPlus, Portrait, UnnormPortrait
 from .projections import FullProjection, ImageProjection, KolorsResampler, Projection, Resampler
 

@@ -8,36 +8,20 @@ from comfy_api.latest import ComfyExtension, io
 
 import nodes as comfyui_nodes
 
-from . import (
-    apply,
-    apply_faces,
-    apply_regions,
-    attention_maps,
-    auto,
-    color_map,
-    fit_image,
-    insightface,
-    latent_masks,
-    load,
-    mask_from_color,
-    mask_shapes,
-    masks,
-    model_regions,
-    openclip,
-    preview,
-    reference_files,
-    references,
-    regions,
-)
 from .legacy import compat, prompts
 from .legacy.files import FILES as LEGACY_FILES
+from .loading import adapter, auto, insightface, openclip
+from .masking import adjust, color, color_map, draw, latent, preview
+from .references import encode_nodes, fit_image, saved
+from .regions import apply, apply_face, apply_regions, change, region
+from .sampling import attention_maps
 
 FILES = [
-    *(auto, load, insightface, openclip),
-    *(apply, apply_faces),
-    *(regions, apply_regions, model_regions),
-    *(references, reference_files, fit_image),
-    *(masks, mask_shapes, mask_from_color, color_map, preview, attention_maps, latent_masks),
+    *(auto, adapter, insightface, openclip),
+    *(apply, apply_face),
+    *(region, apply_regions, change),
+    *(encode_nodes, saved, fit_image),
+    *(draw, adjust, color, color_map, preview, attention_maps, latent),
     *LEGACY_FILES,
 ]
 

@@ -158,7 +158,7 @@ def core_encoder(config: dict[str, Any]) -> Any:
 
 def widths(model: Any) -> list[int]:
     """Of the model's cross-attentions, in the order of adapter files."""
-    from ipadapter_pack.nodes.layers import find_layers
+    from ipadapter_pack.nodes.model.layers import find_layers
 
     return [shape.width for shape in find_layers(model).values()]
 

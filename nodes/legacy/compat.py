@@ -13,7 +13,7 @@ from comfy_api.latest import io
 from ...ipadapter.errors import pick
 from ...ipadapter.faces import SIZES
 from ...ipadapter.preprocess import fit_to_encoder
-from ..encode import Prepare, unprepared
+from ..references.encode import Prepare, unprepared
 
 
 class Compat(NamedTuple):

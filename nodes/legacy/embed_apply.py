@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ...ipadapter.errors import IPAdapterError
 from ...ipadapter.reference import Features
-from ..encode import check_encoder, check_width, one_each, refuse_faces
-from ..layers import check_model
+from ..model.layers import check_model
+from ..references.encode import check_encoder, check_width, one_each, refuse_faces
 from .apply import APPLY, PER_LATENT
 from .compat import Compat, ways
 from .embed_values import check_embeds, check_together, embeds_input, fits, refusal

@@ -15,7 +15,7 @@ from torch import Tensor
 from ...ipadapter.errors import IPAdapterError
 from ...ipadapter.pickled import check_archive, refuse_memory_eaters
 from ...ipadapter.wrong_files import refuse_wrong_file
-from ..reference_files import write_new
+from ..references.saved import write_new
 from .embed_values import check_embeds, embeds_input, embeds_output
 from .sockets import old_node, sockets
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from ...ipadapter.errors import IPAdapterError
-from ..encode import ENCODERS
-from ..load import LoadedAdapter
+from ..loading.adapter import LoadedAdapter
+from ..references.encode import ENCODERS
 from .sockets import Embeds, Socket
 
 

@@ -14,8 +14,8 @@ from ...ipadapter.combine import METHODS
 from ...ipadapter.errors import pick
 from ...ipadapter.fit import NOTHING
 from ...ipadapter.preprocess import resized
-from ..checks import check_image, check_mask
-from ..encode import (
+from ..loading.feature_cache import fingerprint
+from ..references.encode import (
     check_encoder,
     check_width,
     encode_pixels,
@@ -23,8 +23,8 @@ from ..encode import (
     picture_features,
     refuse_faces,
 )
-from ..memo import fingerprint
-from ..progress import one_by_one
+from ..shared.checks import check_image, check_mask
+from ..shared.progress import one_by_one
 from . import embed_apply, embed_files
 from .compat import Compat, ways
 from .embed_values import check_embeds, check_together, embeds_input, embeds_output

@@ -13,8 +13,8 @@ from torch import Tensor
 from ...ipadapter.errors import IPAdapterError
 from ...ipadapter.reference import Features
 from ...weight_types.attention import WEIGHT_TYPES
-from ..encode import refuse_faces
-from ..layers import check_model
+from ..model.layers import check_model
+from ..references.encode import refuse_faces
 from . import encoder_v1
 from .apply import APPLY
 from .compat import FAITHFUL, WAYS

@@ -11,10 +11,10 @@ from ...ipadapter.combine import combined, first_picture
 from ...ipadapter.errors import IPAdapterError
 from ...ipadapter.projections import FaceInput
 from ...ipadapter.reference import EncodedReference, Features
-from ..checks import check_images
-from ..encode import image_size, no_picture_features, one_each, picture_features, project
-from ..encode_faces import FaceChoice, look_at_faces
-from ..load import LoadedAdapter
+from ..loading.adapter import LoadedAdapter
+from ..references.encode import image_size, no_picture_features, one_each, picture_features, project
+from ..references.encode_faces import FaceChoice, look_at_faces
+from ..shared.checks import check_images
 from .compat import Compat
 
 CONCAT = "concat"

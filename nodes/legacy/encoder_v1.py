@@ -12,9 +12,9 @@ from torch import Tensor
 
 from ...ipadapter.noise import distorted
 from ...ipadapter.preprocess import fit_to_encoder, rgb
-from ..checks import check_image
-from ..encode import check_encoder, encode_nothing, encode_picture, image_size
-from ..progress import one_by_one
+from ..references.encode import check_encoder, encode_nothing, encode_picture, image_size
+from ..shared.checks import check_image
+from ..shared.progress import one_by_one
 from .embed_values import embeds_output
 from .embeds import ENCODE
 from .sockets import number, old_node, sockets

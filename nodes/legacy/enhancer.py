@@ -8,14 +8,14 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ...ipadapter.enhance_v2 import even_parts, pooled_as_grids
 from ...ipadapter.reference import Features
-from ..checks import check_images
-from ..encode import picture_features, refuse_faces, tile_features
-from ..layers import check_model
+from ..model.layers import check_model
+from ..references.encode import picture_features, refuse_faces, tile_features
+from ..shared.checks import check_images
 from .apply import IPAdapterAdvanced
 from .compat import Compat, ways
 from .encode import Encoders, Seen, negative_of, reference_of
+from .formulas.enhance import even_parts, pooled_as_grids
 from .place import Settings, encoders_of, place
 from .sockets import model_output, old_node, sockets
 

@@ -8,12 +8,12 @@ from torch import Tensor
 
 from ...ipadapter.errors import pick
 from ...ipadapter.fit import POSITIONS
-from ...ipadapter.noise_v2 import KINDS, noise_picture
 from ...ipadapter.pillow import FILTERS, pillow_resized
 from ...ipadapter.preprocess import rgb
-from ...ipadapter.sharpen import sharpened
-from ..checks import check_image
+from ..shared.checks import check_image
 from .compat import ways
+from .formulas.noise import KINDS, noise_picture
+from .formulas.sharpen import sharpened
 from .sockets import number, old_node, sockets
 
 CLIP_SIDE = 224

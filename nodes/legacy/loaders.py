@@ -10,10 +10,22 @@ from typing import Any
 import folder_paths
 from comfy_api.latest import io
 
-from ...ipadapter.catalog import adapter_kind, encoder_kind
 from ...ipadapter.choice import Choice, Need, choose, choose_encoder
+from ...ipadapter.detection import adapter_kind, encoder_kind
 from ...ipadapter.errors import pick
-from ...ipadapter.unified import (
+from ..loading.auto import (
+    IPAdapterAutoLoader,
+    Taken,
+    find_lora,
+    fitting_lora,
+    need_of,
+    put_together,
+)
+from ..loading.insightface import load_insightface
+from ..loading.insightface_models import PROVIDERS
+from ..loading.scan import find_files, where
+from ..shared.inputs import InsightFaceSocket, IPAdapterSocket
+from .formulas.unified import (
     COMMUNITY,
     FACES,
     PICTURES,
@@ -21,11 +33,6 @@ from ...ipadapter.unified import (
     adapter_by_name,
     encoder_by_name,
 )
-from ..auto import IPAdapterAutoLoader, Taken, find_lora, fitting_lora, need_of, put_together
-from ..catalog import find_files, where
-from ..face_models import PROVIDERS
-from ..inputs import InsightFaceSocket, IPAdapterSocket
-from ..insightface import load_insightface
 from .sockets import number, old_node, sockets
 
 AUTO_LOADER = "IPAdapter Auto Loader"

@@ -11,9 +11,9 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ...ipadapter.errors import IPAdapterError
-from ..apply import check_settings
-from ..checks import check_image, check_mask
-from ..region_texts import Conditioning, in_mask, with_frames_of
+from ..regions.apply import check_settings
+from ..regions.conditioning import Conditioning, in_mask, with_frames_of
+from ..shared.checks import check_image, check_mask
 from .compat import ways
 from .encode import CONCAT
 from .place import Settings, apply_picture, encoders_of

@@ -12,12 +12,12 @@ from ...ipadapter.base_models import transformers_in_order
 from ...ipadapter.errors import IPAdapterError
 from ...ipadapter.reference import EncodedReference, LayerSchedule, OverTime, Region
 from ...weight_types.layers import does_nothing, layer_entries
-from ..apply import check_settings
-from ..encode_faces import structure_weight
-from ..layers import check_model, find_layers
-from ..load import accept_adapter
-from ..notices import say
-from ..patching import add_region
+from ..loading.adapter import accept_adapter
+from ..model.layers import check_model, find_layers
+from ..references.encode_faces import structure_weight
+from ..regions.apply import check_settings
+from ..sampling.patching import add_region
+from ..shared.notices import say
 from .compat import Compat
 from .encode import CONCAT, Encoders, reference_of, see
 

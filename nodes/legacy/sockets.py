@@ -11,7 +11,7 @@ from comfy_api.latest import io
 from ...ipadapter.combine import METHODS
 from ...weight_types.attention import EMBEDS_SCALING
 from ...weight_types.layers import SCHEDULES
-from ..inputs import InsightFaceSocket, IPAdapterSocket
+from ..shared.inputs import InsightFaceSocket, IPAdapterSocket
 from .compat import compat_input
 
 Socket = Callable[..., Any]  # (optional) -> an input

@@ -10,14 +10,14 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ...ipadapter.noise import distorted
-from ...ipadapter.tiles import Tile, overlapping
-from ...ipadapter.tiles_v1 import numbered
 from ...weight_types.attention import WEIGHT_TYPES
-from ..apply import ALL_BLACK
-from ..checks import check_image, check_mask
-from ..notices import say
+from ..regions.apply import ALL_BLACK
+from ..shared.checks import check_image, check_mask
+from ..shared.notices import say
 from .compat import FAITHFUL, WAYS, ways
 from .encode import Encoders
+from .formulas.tiles import Tile, overlapping
+from .formulas.tiles_v1 import numbered
 from .place import Settings, apply_picture, encoders_of
 from .sockets import model_output, number, old_node, sockets
 

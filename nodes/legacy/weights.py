@@ -10,9 +10,9 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 
-from ...weight_types.frames import CUSTOM, METHODS, TIMINGS, fade, frame_weights, prompt_schedule
 from ...weight_types.steps import read_numbers
-from ..checks import check_image
+from ..shared.checks import check_image
+from .formulas.frames import CUSTOM, METHODS, TIMINGS, fade, frame_weights, prompt_schedule
 from .sockets import Socket, number, old_node, sockets
 
 WeightsStrategy = io.Custom("WEIGHTS_STRATEGY")

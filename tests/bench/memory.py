@@ -10,9 +10,9 @@ from typing import Any
 import comfy.model_management
 import torch
 from ipadapter_pack.masks.grid import pyramid
-from ipadapter_pack.nodes.lane_masks import LEVELS
-from ipadapter_pack.nodes.layers import find_layers
-from ipadapter_pack.nodes.run import RUN_KEY
+from ipadapter_pack.nodes.model.layers import find_layers
+from ipadapter_pack.nodes.sampling.group_masks import LEVELS
+from ipadapter_pack.nodes.sampling.run import RUN_KEY
 from torch import Tensor
 
 from . import sizes

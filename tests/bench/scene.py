@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 import comfy.samplers
 import torch
-from ipadapter_pack.nodes.apply import ApplyIPAdapter
-from ipadapter_pack.nodes.encode import encode_reference
-from ipadapter_pack.nodes.layers import find_layers
-from ipadapter_pack.nodes.load import LoadedAdapter
+from ipadapter_pack.nodes.loading.adapter import LoadedAdapter
+from ipadapter_pack.nodes.model.layers import find_layers
+from ipadapter_pack.nodes.references.encode import encode_reference
+from ipadapter_pack.nodes.regions.apply import ApplyIPAdapter
 from ipadapter_pack.tests import tiny
 from torch import Tensor
 

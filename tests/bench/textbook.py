@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from comfy.ldm.modules.attention import optimized_attention
 from ipadapter_pack.ipadapter.reference import EncodedReference
-from ipadapter_pack.nodes.layers import find_layers
-from ipadapter_pack.nodes.load import LoadedAdapter
+from ipadapter_pack.nodes.loading.adapter import LoadedAdapter
+from ipadapter_pack.nodes.model.layers import find_layers
 from torch import Tensor
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from ipadapter_pack.nodes.load import LoadedAdapter
+from ipadapter_pack.nodes.loading.adapter import LoadedAdapter
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.legacy_oracle import (
     File,

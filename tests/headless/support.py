@@ -6,8 +6,8 @@ from typing import Any
 
 import comfy.context_windows
 import torch
-from ipadapter_pack.nodes.apply import ApplyIPAdapter
-from ipadapter_pack.nodes.load import LoadedAdapter
+from ipadapter_pack.nodes.loading.adapter import LoadedAdapter
+from ipadapter_pack.nodes.regions.apply import ApplyIPAdapter
 from ipadapter_pack.tests import tiny
 from torch import Tensor
 

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from comfy_api.torch_helpers import set_torch_compile_wrapper
 from ipadapter_pack.ipadapter.errors import IPAdapterError
-from ipadapter_pack.nodes import recording, run
-from ipadapter_pack.nodes.attention_maps import AttentionMaps, RecordAttention
-from ipadapter_pack.nodes.layers import find_layers
-from ipadapter_pack.nodes.patching import regions_of, remove_regions
+from ipadapter_pack.nodes.model.layers import find_layers
+from ipadapter_pack.nodes.sampling import recording, run
+from ipadapter_pack.nodes.sampling.attention_maps import AttentionMaps, RecordAttention
+from ipadapter_pack.nodes.sampling.patching import regions_of, remove_regions
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.support import adapter, apply, in_windows, left_half
 from ipadapter_pack.tests.kernels import SYNCS, per_step

@@ -10,14 +10,14 @@ import folder_paths
 import pytest
 import safetensors
 import torch
-from ipadapter_pack.ipadapter.catalog import CORE, adapter_kind
+from ipadapter_pack.ipadapter.detection import CORE, adapter_kind
 from ipadapter_pack.ipadapter.errors import IPAdapterError
 from ipadapter_pack.ipadapter.published import PRESETS
-from ipadapter_pack.nodes.apply import ApplyIPAdapter
-from ipadapter_pack.nodes.apply_faces import ApplyIPAdapterFaceID
-from ipadapter_pack.nodes.auto import IPAdapterAutoLoader, need_of
-from ipadapter_pack.nodes.catalog import find_files
-from ipadapter_pack.nodes.load import Pipeline
+from ipadapter_pack.nodes.loading.adapter import Pipeline
+from ipadapter_pack.nodes.loading.auto import IPAdapterAutoLoader, need_of
+from ipadapter_pack.nodes.loading.scan import find_files
+from ipadapter_pack.nodes.regions.apply import ApplyIPAdapter
+from ipadapter_pack.nodes.regions.apply_face import ApplyIPAdapterFaceID
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.test_faceid import face_adapter, kohya
 from ipadapter_pack.workflows import tiny_faces, tiny_models

@@ -12,9 +12,9 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from hypothesis import given
 from hypothesis import strategies as st
 from ipadapter_pack.ipadapter.errors import IPAdapterError
-from ipadapter_pack.nodes import color_map
-from ipadapter_pack.nodes.color_map import MasksFromColorMap
-from ipadapter_pack.nodes.swatches import SWATCH, WIDTH, swatches
+from ipadapter_pack.nodes.masking import color_map
+from ipadapter_pack.nodes.masking.color_map import MasksFromColorMap
+from ipadapter_pack.nodes.masking.swatches import SWATCH, WIDTH, swatches
 from ipadapter_pack.tests.headless.mask_inputs import (
     BAD_IMAGES,
     PROPERTIES,

@@ -9,14 +9,14 @@ import safetensors.torch
 import torch
 from ipadapter_pack.ipadapter.errors import IPAdapterError
 from ipadapter_pack.ipadapter.faces import choose
-from ipadapter_pack.nodes.apply_regions import ApplyIPAdapterRegions
-from ipadapter_pack.nodes.encode_faces import structure_weight
-from ipadapter_pack.nodes.face_models import usable_providers
-from ipadapter_pack.nodes.fit_image import FitImage
-from ipadapter_pack.nodes.load import IPAdapterModelLoader, LoadedAdapter, load_adapter
-from ipadapter_pack.nodes.reference_files import SaveReference
-from ipadapter_pack.nodes.references import EncodeReference
-from ipadapter_pack.nodes.regions import IPAdapterRegion
+from ipadapter_pack.nodes.loading.adapter import IPAdapterModelLoader, LoadedAdapter, load_adapter
+from ipadapter_pack.nodes.loading.insightface_models import usable_providers
+from ipadapter_pack.nodes.references.encode_faces import structure_weight
+from ipadapter_pack.nodes.references.encode_nodes import EncodeReference
+from ipadapter_pack.nodes.references.fit_image import FitImage
+from ipadapter_pack.nodes.references.saved import SaveReference
+from ipadapter_pack.nodes.regions.apply_regions import ApplyIPAdapterRegions
+from ipadapter_pack.nodes.regions.region import IPAdapterRegion
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.support import ENCODER, adapter, apply, left_half
 

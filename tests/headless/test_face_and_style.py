@@ -1,8 +1,8 @@
 """FaceID and Plus in one model: its layers launch once for each number of tokens, 4 and 16."""
 
 import pytest
-from ipadapter_pack.nodes import face_models
-from ipadapter_pack.nodes.apply_faces import ApplyIPAdapterFaceID
+from ipadapter_pack.nodes.loading import insightface_models as face_models
+from ipadapter_pack.nodes.regions.apply_face import ApplyIPAdapterFaceID
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.support import ENCODER, adapter, apply, left_half
 from ipadapter_pack.tests.kernels import per_step

@@ -11,11 +11,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from ipadapter_pack.ipadapter.errors import IPAdapterError
-from ipadapter_pack.nodes import face_models
-from ipadapter_pack.nodes.apply_faces import ApplyIPAdapterFaceID, EncodeFaceID
-from ipadapter_pack.nodes.face_lora import apply_face_lora, apply_lora_file, attention_names
-from ipadapter_pack.nodes.load import LoadedAdapter, Pipeline, accept_adapter
-from ipadapter_pack.nodes.model_regions import RemoveReferences
+from ipadapter_pack.nodes.loading import insightface_models as face_models
+from ipadapter_pack.nodes.loading.adapter import LoadedAdapter, Pipeline, accept_adapter
+from ipadapter_pack.nodes.model.lora import apply_face_lora, apply_lora_file, attention_names
+from ipadapter_pack.nodes.regions.apply_face import ApplyIPAdapterFaceID, EncodeFaceID
+from ipadapter_pack.nodes.regions.change import RemoveReferences
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless import oracle
 from ipadapter_pack.tests.headless.support import ENCODER, apply, left_half

@@ -6,7 +6,7 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 from ipadapter_pack.ipadapter.reference import Features
-from ipadapter_pack.nodes.load import LoadedAdapter
+from ipadapter_pack.nodes.loading.adapter import LoadedAdapter
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.near import assert_near
 from torch import nn

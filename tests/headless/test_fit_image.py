@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from ipadapter_pack.ipadapter.errors import IPAdapterError
-from ipadapter_pack.nodes.fit_image import FitImage
+from ipadapter_pack.nodes.references.fit_image import FitImage
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.support import ENCODER, adapter, apply
 from PIL import Image

@@ -14,7 +14,7 @@ import pytest
 import safetensors.torch
 import torch
 from ipadapter_pack.ipadapter.errors import IPAdapterError
-from ipadapter_pack.nodes.load import load_adapter
+from ipadapter_pack.nodes.loading.adapter import load_adapter
 from ipadapter_pack.tests import tiny
 
 MEBIBYTE = 2**20

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import torch
 from ipadapter_pack.ipadapter.errors import IPAdapterError
-from ipadapter_pack.nodes import face_models, insightface
+from ipadapter_pack.nodes.loading import insightface
+from ipadapter_pack.nodes.loading import insightface_models as face_models
 from ipadapter_pack.workflows import tiny_faces
 
 PICTURE = tiny_faces.picture(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from ipadapter_pack.ipadapter.errors import IPAdapterError
-from ipadapter_pack.nodes.load import LoadedAdapter
+from ipadapter_pack.nodes.loading.adapter import LoadedAdapter
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.support import ENCODER, apply
 from ipadapter_pack.tests.headless.test_faceid import (

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ipadapter_pack.ipadapter.errors import IPAdapterError
 from ipadapter_pack.masks.video import SPATIAL
-from ipadapter_pack.nodes import latent_masks
-from ipadapter_pack.nodes.latent_masks import MaskToLatentSpace
+from ipadapter_pack.nodes.masking import latent as latent_masks
+from ipadapter_pack.nodes.masking.latent import MaskToLatentSpace
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.mask_inputs import (
     BAD_MASKS,

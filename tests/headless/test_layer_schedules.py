@@ -6,8 +6,8 @@ import pytest
 import torch
 from diffusers.loaders import IPAdapterMixin
 from ipadapter_pack.ipadapter.errors import IPAdapterError
-from ipadapter_pack.nodes.encode import encode_reference
-from ipadapter_pack.nodes.layers import find_layers
+from ipadapter_pack.nodes.model.layers import find_layers
+from ipadapter_pack.nodes.references.encode import encode_reference
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless import oracle
 from ipadapter_pack.tests.headless.support import ENCODER, adapter, apply, left_half

@@ -24,7 +24,7 @@ from ipadapter_pack.nodes.legacy.embed_files import (
 from ipadapter_pack.nodes.legacy.embeds import IPAdapterCombineEmbeds, IPAdapterEncoder
 from ipadapter_pack.nodes.legacy.embeds_v1 import IPAdapterApplyEncoded, IPAdapterBatchEmbeds
 from ipadapter_pack.nodes.legacy.encoder_v1 import IPAdapterEncoderV1
-from ipadapter_pack.nodes.load import Pipeline
+from ipadapter_pack.nodes.loading.adapter import Pipeline
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.cases import product
 from ipadapter_pack.tests.headless.support import ENCODER, adapter, apply, left_half

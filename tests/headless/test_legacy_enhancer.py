@@ -5,7 +5,6 @@ import torch
 from ipadapter_pack.ipadapter.errors import IPAdapterError
 from ipadapter_pack.ipadapter.preprocess import fit_to_encoder
 from ipadapter_pack.ipadapter.reference import Features
-from ipadapter_pack.nodes.encode import no_picture_features, picture_features, project
 from ipadapter_pack.nodes.legacy.apply import IPAdapterAdvanced, IPAdapterBatch
 from ipadapter_pack.nodes.legacy.compat import WAYS
 from ipadapter_pack.nodes.legacy.encode import Encoders
@@ -14,6 +13,7 @@ from ipadapter_pack.nodes.legacy.enhancer import (
     IPAdapterClipVisionEnhancerBatch,
     see_enhanced,
 )
+from ipadapter_pack.nodes.references.encode import no_picture_features, picture_features, project
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.mask_inputs import BAD_IMAGES, BAD_MASKS, refuses, run
 from ipadapter_pack.tests.headless.support import ENCODER, adapter, apply, left_half

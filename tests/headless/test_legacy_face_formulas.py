@@ -11,7 +11,7 @@ from ipadapter_pack.nodes.legacy.faces import (
     IPAdapterFaceID,
     IPAdapterFaceIDKolors,
 )
-from ipadapter_pack.nodes.load import LoadedAdapter, Pipeline
+from ipadapter_pack.nodes.loading.adapter import LoadedAdapter, Pipeline
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.legacy_layers import (
     CLOSE,

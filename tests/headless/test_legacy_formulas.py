@@ -6,7 +6,7 @@ import pytest
 import torch
 from ipadapter_pack.nodes.legacy import styles
 from ipadapter_pack.nodes.legacy.apply import IPAdapter, IPAdapterAdvanced, IPAdapterBatch
-from ipadapter_pack.nodes.load import Pipeline
+from ipadapter_pack.nodes.loading.adapter import Pipeline
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.cases import product
 from ipadapter_pack.tests.headless.legacy_layers import (

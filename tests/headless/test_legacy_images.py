@@ -5,8 +5,8 @@ import pytest
 import torch
 from hypothesis import given
 from ipadapter_pack.ipadapter.errors import IPAdapterError
-from ipadapter_pack.ipadapter.noise_v2 import KINDS, noise_picture
-from ipadapter_pack.ipadapter.sharpen import sharpened
+from ipadapter_pack.nodes.legacy.formulas.noise import KINDS, noise_picture
+from ipadapter_pack.nodes.legacy.formulas.sharpen import sharpened
 from ipadapter_pack.nodes.legacy.images import (
     NODES,
     IPAdapterNoise,

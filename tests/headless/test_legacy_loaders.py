@@ -7,9 +7,6 @@ import pytest
 import torch
 from ipadapter_pack.ipadapter.errors import IPAdapterError
 from ipadapter_pack.ipadapter.published import PRESETS, named_v2
-from ipadapter_pack.nodes.auto import load_encoder
-from ipadapter_pack.nodes.encode_faces import structure_weight
-from ipadapter_pack.nodes.face_lora import OURS
 from ipadapter_pack.nodes.legacy.apply import IPAdapter
 from ipadapter_pack.nodes.legacy.loaders import (
     InsightFaceLoader,
@@ -17,6 +14,9 @@ from ipadapter_pack.nodes.legacy.loaders import (
     IPAdapterUnifiedLoaderCommunity,
     IPAdapterUnifiedLoaderFaceID,
 )
+from ipadapter_pack.nodes.loading.auto import load_encoder
+from ipadapter_pack.nodes.model.lora import OURS
+from ipadapter_pack.nodes.references.encode_faces import structure_weight
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.test_auto import (
     FOLDERS,

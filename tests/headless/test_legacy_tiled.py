@@ -6,15 +6,15 @@ import pytest
 import torch
 from ipadapter_pack.ipadapter.errors import IPAdapterError
 from ipadapter_pack.ipadapter.noise import distorted
-from ipadapter_pack.ipadapter.tiles import overlapping
-from ipadapter_pack.ipadapter.tiles_v1 import numbered
 from ipadapter_pack.nodes.legacy.apply import IPAdapterAdvanced, IPAdapterBatch
+from ipadapter_pack.nodes.legacy.formulas.tiles import overlapping
+from ipadapter_pack.nodes.legacy.formulas.tiles_v1 import numbered
 from ipadapter_pack.nodes.legacy.tiled import (
     IPAdapterTiled,
     IPAdapterTiledBatch,
     IPAdapterTilesMasked,
 )
-from ipadapter_pack.nodes.load import Pipeline
+from ipadapter_pack.nodes.loading.adapter import Pipeline
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.mask_inputs import BAD_IMAGES, BAD_MASKS, refuses, run
 from ipadapter_pack.tests.headless.support import ENCODER, adapter, apply, left_half

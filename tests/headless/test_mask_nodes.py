@@ -10,9 +10,11 @@ from comfy_extras import nodes_mask as core
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ipadapter_pack.ipadapter.errors import IPAdapterError
-from ipadapter_pack.nodes import mask_from_color, mask_shapes, masks
-from ipadapter_pack.nodes.checks import check_image, check_mask
-from ipadapter_pack.nodes.notices import say
+from ipadapter_pack.nodes.masking import adjust as mask_shapes
+from ipadapter_pack.nodes.masking import color as mask_from_color
+from ipadapter_pack.nodes.masking import draw as masks
+from ipadapter_pack.nodes.shared.checks import check_image, check_mask
+from ipadapter_pack.nodes.shared.notices import say
 from ipadapter_pack.tests.headless.mask_inputs import BAD_IMAGES, BAD_MASKS, refuses
 from server import PromptServer
 

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ipadapter_pack.ipadapter.errors import IPAdapterError
 from ipadapter_pack.masks.shapes import OPERATIONS
-from ipadapter_pack.nodes.checks import check_mask
-from ipadapter_pack.nodes.mask_shapes import AdjustMask, FitMask
-from ipadapter_pack.nodes.masks import FeatherMask, MaskComposite, SolidMask
+from ipadapter_pack.nodes.masking.adjust import AdjustMask, FitMask
+from ipadapter_pack.nodes.masking.draw import FeatherMask, MaskComposite, SolidMask
+from ipadapter_pack.nodes.shared.checks import check_mask
 from ipadapter_pack.tests.headless.mask_inputs import (
     BAD_IMAGES,
     BAD_MASKS,

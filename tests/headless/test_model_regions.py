@@ -4,10 +4,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from ipadapter_pack.nodes.apply_regions import ApplyIPAdapterRegions
-from ipadapter_pack.nodes.model_regions import CropRegions, RemoveReferences
-from ipadapter_pack.nodes.patching import regions_of
-from ipadapter_pack.nodes.regions import IPAdapterRegion
+from ipadapter_pack.nodes.regions.apply_regions import ApplyIPAdapterRegions
+from ipadapter_pack.nodes.regions.change import CropRegions, RemoveReferences
+from ipadapter_pack.nodes.regions.region import IPAdapterRegion
+from ipadapter_pack.nodes.sampling.patching import regions_of
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.mask_inputs import PROPERTIES, any_mask, check_mask_output
 from ipadapter_pack.tests.headless.support import ENCODER, adapter, apply, left_half

@@ -15,10 +15,10 @@ import open_clip
 import pytest
 import torch
 from ipadapter_pack.ipadapter.errors import IPAdapterError
-from ipadapter_pack.nodes import openclip, openclip_towers
-from ipadapter_pack.nodes.encode import encode_reference
-from ipadapter_pack.nodes.load import LoadedAdapter
-from ipadapter_pack.nodes.openclip import LoadOpenCLIPVision
+from ipadapter_pack.nodes.loading import openclip, openclip_towers
+from ipadapter_pack.nodes.loading.adapter import LoadedAdapter
+from ipadapter_pack.nodes.loading.openclip import LoadOpenCLIPVision
+from ipadapter_pack.nodes.references.encode import encode_reference
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.conftest import ROOT
 from ipadapter_pack.tests.near import assert_near
@@ -384,7 +384,7 @@ def test_the_menu_is_made_without_importing_open_clip():
         "import sys\n"
         "from ipadapter_pack.tests.comfyui import import_comfyui\n"
         "import_comfyui('--cpu')\n"
-        "from ipadapter_pack.nodes.openclip import LoadOpenCLIPVision\n"
+        "from ipadapter_pack.nodes.loading.openclip import LoadOpenCLIPVision\n"
         "LoadOpenCLIPVision.GET_SCHEMA()\n"
         "sys.exit('open_clip' in sys.modules or 'timm' in sys.modules)"
     )

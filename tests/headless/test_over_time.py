@@ -4,7 +4,8 @@ import comfy.samplers
 import pytest
 import torch
 from ipadapter_pack.ipadapter.errors import IPAdapterError
-from ipadapter_pack.nodes import lane_masks, run
+from ipadapter_pack.nodes.sampling import group_masks as lane_masks
+from ipadapter_pack.nodes.sampling import run
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.support import Layers, adapter, apply, in_windows, left_half
 from ipadapter_pack.tests.kernels import per_step

@@ -12,7 +12,7 @@ from comfy_execution.utils import CurrentNodeContext
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from ipadapter_pack.ipadapter.errors import IPAdapterError
-from ipadapter_pack.nodes.preview import PreviewMask
+from ipadapter_pack.nodes.masking.preview import PreviewMask
 from ipadapter_pack.tests.headless.mask_inputs import (
     BAD_IMAGES,
     BAD_MASKS,

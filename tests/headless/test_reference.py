@@ -3,8 +3,8 @@
 import pytest
 import torch
 from ipadapter_pack.ipadapter.noise import distorted
-from ipadapter_pack.nodes.encode import encode_reference
-from ipadapter_pack.nodes.load import accept_adapter
+from ipadapter_pack.nodes.loading.adapter import accept_adapter
+from ipadapter_pack.nodes.references.encode import encode_reference
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.support import ENCODER, adapter, apply
 from ipadapter_pack.tests.near import assert_near

@@ -17,16 +17,16 @@ from ipadapter_pack.ipadapter.noise import NOISES
 from ipadapter_pack.ipadapter.preprocess import fit_to_encoder
 from ipadapter_pack.ipadapter.reference import Features
 from ipadapter_pack.ipadapter.saved import pack
-from ipadapter_pack.nodes.encode import project
-from ipadapter_pack.nodes.load import LoadedAdapter, Pipeline
-from ipadapter_pack.nodes.origin import made_with
-from ipadapter_pack.nodes.reference_files import (
+from ipadapter_pack.nodes.loading.adapter import LoadedAdapter, Pipeline
+from ipadapter_pack.nodes.references.encode import project
+from ipadapter_pack.nodes.references.encode_nodes import CombineReferences, EncodeReference
+from ipadapter_pack.nodes.references.provenance import made_with
+from ipadapter_pack.nodes.references.saved import (
     FOLDER,
     LoadReference,
     SaveReference,
     saved_references,
 )
-from ipadapter_pack.nodes.references import CombineReferences, EncodeReference
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.support import ENCODER, adapter, apply
 from ipadapter_pack.tests.near import assert_near

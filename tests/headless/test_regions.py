@@ -6,10 +6,10 @@ import torch
 from comfy_execution.graph_utils import ExecutionBlocker
 from ipadapter_pack.ipadapter.errors import IPAdapterError
 from ipadapter_pack.masks.overlap import RULES
-from ipadapter_pack.nodes import encode as encode_module
-from ipadapter_pack.nodes.apply_regions import ApplyIPAdapterRegions
-from ipadapter_pack.nodes.references import EncodeReference
-from ipadapter_pack.nodes.regions import IPAdapterRegion
+from ipadapter_pack.nodes.references import encode as encode_module
+from ipadapter_pack.nodes.references.encode_nodes import EncodeReference
+from ipadapter_pack.nodes.regions.apply_regions import ApplyIPAdapterRegions
+from ipadapter_pack.nodes.regions.region import IPAdapterRegion
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.mask_inputs import BAD_IMAGES, BAD_MASKS, refuses
 from ipadapter_pack.tests.headless.support import (

@@ -6,8 +6,9 @@ import pytest
 import torch
 from comfy_extras.nodes_model_downscale import PatchModelAddDownscale
 from ipadapter_pack.masks.grid import pyramid
-from ipadapter_pack.nodes import lane_masks, run
-from ipadapter_pack.nodes.memo import FeatureMemo
+from ipadapter_pack.nodes.loading.feature_cache import FeatureMemo
+from ipadapter_pack.nodes.sampling import group_masks as lane_masks
+from ipadapter_pack.nodes.sampling import run
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.support import ENCODER, adapter, apply, in_windows, left_half
 

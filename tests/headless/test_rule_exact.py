@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ipadapter_pack.nodes.layers import find_layers
+from ipadapter_pack.nodes.model.layers import find_layers
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.support import Layers, adapter, apply, left_half
 

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from ipadapter_pack.nodes.apply import ApplyIPAdapter
-from ipadapter_pack.nodes.layers import find_layers
-from ipadapter_pack.nodes.load import LoadedAdapter
+from ipadapter_pack.nodes.loading.adapter import LoadedAdapter
+from ipadapter_pack.nodes.model.layers import find_layers
+from ipadapter_pack.nodes.regions.apply import ApplyIPAdapter
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.cases import product
 from ipadapter_pack.tests.headless import oracle

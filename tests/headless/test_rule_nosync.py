@@ -4,7 +4,7 @@ import pytest
 import torch
 from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_extras.nodes_torch_compile import skip_torch_compile_dict
-from ipadapter_pack.nodes.model_regions import CropRegions, RemoveReferences
+from ipadapter_pack.nodes.regions.change import CropRegions, RemoveReferences
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.support import Layers, adapter, apply, left_half
 from ipadapter_pack.tests.kernels import SYNCS, per_step

@@ -6,7 +6,7 @@ import weakref
 import pytest
 import safetensors.torch
 import torch
-from ipadapter_pack.nodes import load
+from ipadapter_pack.nodes.loading import adapter as load
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.support import Layers, adapter, apply, left_half
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from comfy.ldm.lightricks.vae.causal_video_autoencoder import VideoVAE
 from ipadapter_pack.masks.video import frame_groups
-from ipadapter_pack.nodes.latent_masks import MaskToLatentSpace
-from ipadapter_pack.nodes.latent_sizes import frames_of
+from ipadapter_pack.nodes.masking.latent import MaskToLatentSpace
+from ipadapter_pack.nodes.masking.latent_sizes import frames_of
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.vaes import VIDEO_VAES, WAN, build
 

@@ -1,0 +1,1 @@
+"""The arithmetic of older packs, free of ComfyUI."""

@@ -1,0 +1,1 @@
+"""Files and packages: adapters, image encoders, face models, found and loaded."""

@@ -1,0 +1,215 @@
+"""IPAdapter Auto Loader: the adapter, its encoder, its LoRA and its face models, found by content."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import comfy.clip_vision
+import folder_paths
+from comfy_api.latest import io
+
+from ...ipadapter.choice import AUTO, Choice, Need, choose, choose_encoder, listed, put
+from ...ipadapter.detection import EncoderKind, adapter_kind, encoder_kind, face_lora_kind
+from ...ipadapter.errors import IPAdapterError
+from ...ipadapter.header import check_file
+from ...ipadapter.published import PRESETS, File, is_published_as
+from ..model.layers import find_layers
+from ..model.lora import apply_face_lora, apply_lora_file
+from ..sampling.patching import encoder_hid_proj
+from ..shared.inputs import IPAdapterSocket
+from ..shared.notices import say
+from .adapter import InUse, LoadedAdapter, NamedAdapter, Pipeline, full_path, load_adapter
+from .insightface import load_insightface
+from .insightface_models import PROVIDERS
+from .scan import find_files, where
+
+
+class IPAdapterAutoLoader(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="IPAdapterAutoLoader",
+            display_name="IPAdapter Auto Loader",
+            category="IPAdapter Regions",
+            description="Finds the adapter that fits your model, and with it the image encoder, "
+            "the LoRA and the face models that it needs, by what the files hold. It says what it "
+            "took, or what is missing and where to put it.",
+            search_aliases=[
+                *("ipadapter", "faceid", "load ip adapter", "preset"),
+                *("IPAdapter Unified Loader", "IPAdapter Unified Loader FaceID"),
+                "IPAdapter Unified Loader Community",
+            ],
+            inputs=[
+                io.Model.Input(
+                    "model", tooltip="An SD1.5, SDXL or Kolors model. It decides which files fit."
+                ),
+                io.Combo.Input(
+                    "preset",
+                    options=[AUTO, *PRESETS, *folder_paths.get_filename_list("ipadapter")],
+                    default=AUTO,
+                    tooltip="What kind of adapter to take; auto takes PLUS if it is there, then "
+                    "others of whole pictures, then of faces. Below the kinds are the files of "
+                    "models/ipadapter, for one that was published under no known name.",
+                ),
+                io.Float.Input(
+                    "lora_strength",
+                    default=1.0,
+                    min=0.0,
+                    max=2.0,
+                    step=0.05,
+                    tooltip="Strength of the LoRA that belongs to FaceID adapters; others have "
+                    "none. 1 is as trained, 0.5 to 0.8 keeps more of the model's own look; 0 "
+                    "leaves it out and asks for no LoRA file.",
+                ),
+                io.Combo.Input(
+                    "provider",
+                    options=list(PROVIDERS),
+                    default="CPU",
+                    tooltip="What the face models run on, for FaceID adapters only. CPU works "
+                    "everywhere.",
+                ),
+            ],
+            outputs=[
+                io.Model.Output(
+                    display_name="model",
+                    tooltip="The model, with the LoRA of a FaceID adapter in it.",
+                ),
+                IPAdapterSocket.Output(
+                    display_name="ipadapter",
+                    tooltip="The adapter with its encoder and face models: clip_vision and "
+                    "insightface of the Apply nodes may stay open.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, **inputs: Any) -> list[list[str]]:
+        """What is there to choose from: ComfyUI runs the node again once that changes."""
+        return [folder_paths.get_filename_list(name) for name in ("ipadapter", "clip_vision")]
+
+    @classmethod
+    def execute(
+        cls, model: Any, preset: str = AUTO, lora_strength: float = 1.0, provider: str = "CPU"
+    ) -> io.NodeOutput:
+        encoders = find_files("clip_vision", encoder_kind)
+        need = need_of(model, encoders.values())
+        choice = choose(find_files("ipadapter", adapter_kind), preset, need, where("ipadapter"))
+        encoder = choose_encoder(choice, encoders, where("clip_vision"))
+        lora = find_lora(choice, need) if lora_strength else None
+        taken = Taken(choice, encoder, lora)
+        return put_together(model, taken, preset, lora_strength, provider)
+
+
+def need_of(model: Any, encoders: Iterable[EncoderKind | IPAdapterError]) -> Need:
+    layers = find_layers(model)
+    return Need(
+        tuple(shape.width for shape in layers.values()),
+        next(iter(layers.values())).context,
+        encoder_hid_proj(model) is not None,
+        frozenset(kind for kind in encoders if isinstance(kind, EncoderKind) and kind.core),
+    )
+
+
+class Taken(NamedTuple):
+    """The files that belong together."""
+
+    choice: Choice
+    encoder: str | None
+    lora: str | None  # where the adapter's own is not to be used, or it has none
+
+
+def put_together(
+    model: Any, taken: Taken, preset: str, lora_strength: float, provider: str
+) -> io.NodeOutput:
+    """The model with the LoRA, and the adapter with what it needs; says what was taken."""
+    choice, encoder, lora = taken
+    faces = PRESETS[choice.preset].insightface if choice.kind.family.face else None
+    insightface = load_insightface(provider, faces) if faces else None
+    loaded = under_its_name(load_adapter(full_path("ipadapter", choice.name)), choice, preset)
+    clip_vision = load_encoder(full_path("clip_vision", encoder)) if encoder else None
+    if lora:
+        model = apply_lora_file(model, full_path("loras", lora), lora_strength)
+    else:
+        model = apply_face_lora(model, loaded.lora, lora_strength, loaded.file)
+    inside = "inside it" if loaded.lora and lora_strength else None
+    parts = {"encoder": encoder, "LoRA": lora or inside, "faces": faces}
+    brought = [f"{part} {name}" for part, name in parts.items() if name]
+    asked = f"{preset}: " if preset in PRESETS and not choice.known else ""
+    say("\n".join([f"{asked}took {described(choice)}", *brought]))
+    return io.NodeOutput(model, Pipeline(loaded, clip_vision, insightface, lora_strength))
+
+
+def described(choice: Choice) -> str:
+    unsure = "" if choice.known else ", under no published name"
+    return f"{choice.name} ({choice.kind.family.name}{unsure})"
+
+
+def under_its_name(loaded: LoadedAdapter, choice: Choice, preset: str) -> LoadedAdapter:
+    """With the published name of the preset, where the user chose one and the file's name says
+    nothing: FaceID Plus V1 and V2 are told apart by it."""
+    if choice.known or preset not in PRESETS or not choice.kind.family.versions:
+        return loaded
+    return NamedAdapter(loaded, PRESETS[preset].all_files[0].name)
+
+
+def find_lora(choice: Choice, need: Need) -> str | None:
+    """The separate LoRA file that a FaceID adapter needs; None if it needs none, or brings its own.
+
+    Only files of a published name are opened: by content alone many a LoRA could be it.
+    """
+    published = PRESETS[choice.preset].files
+    wanted = [file for file in published.get(need.base, ()) if file.lora]
+    if choice.kind.has_lora or not wanted:
+        return None
+    names = [
+        name
+        for name in folder_paths.get_filename_list("loras")
+        if any(is_published_as(name, file.lora) for file in wanted)
+    ]
+    lora, refused = fitting_lora(names, need)
+    if lora:
+        return lora
+    file = File(wanted[0].lora, wanted[0].source)
+    raise IPAdapterError(
+        f"{choice.name} holds no LoRA, and a {choice.kind.family.name} adapter needs one: looked "
+        f"in models/loras for {file.name}, found {listed(refused)}; {put(file, where('loras'))}, "
+        "or set lora_strength to 0"
+    )
+
+
+def fitting_lora(names: Iterable[str], need: Need) -> tuple[str | None, list[str]]:
+    """The first of these files that is a FaceID adapter's LoRA for the model; why others are not."""
+    refused: list[str] = []
+    for name, kind in find_files("loras", face_lora_kind, names).items():
+        if isinstance(kind, IPAdapterError):
+            refused.append(str(kind))
+        elif kind.layers != len(need.widths):
+            refused.append(f"{name} is for {kind.layers} layers, the model has {len(need.widths)}")
+        else:
+            return name, refused
+    return None, refused
+
+
+_encoders: InUse[Any] = InUse()
+
+
+def load_encoder(path: str) -> Any:
+    return _encoders.get(path, read_encoder)
+
+
+def read_encoder(path: str) -> Any:
+    file = os.path.basename(path)
+    check_file(path)
+    try:
+        encoder = comfy.clip_vision.load(path)
+    except RuntimeError as error:
+        why = str(error).splitlines()[-1]
+        raise IPAdapterError(f"{file} is damaged: {why}; download it again") from error
+    if encoder is None:
+        raise IPAdapterError(f"{file}: ComfyUI cannot load this encoder")
+    return encoder
+
+
+NODES = [IPAdapterAutoLoader]

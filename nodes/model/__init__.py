@@ -1,0 +1,1 @@
+"""What a loaded model has: its layers, and the LoRA that belongs to an adapter."""

@@ -1,0 +1,202 @@
+"""From pictures to image tokens, with ComfyUI's CLIP vision models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import comfy.model_management
+import torch
+from torch import Tensor
+
+from ...ipadapter.enhance import pooled, split
+from ...ipadapter.errors import IPAdapterError
+from ...ipadapter.noise import distorted
+from ...ipadapter.preprocess import fit_to_encoder, rgb
+from ...ipadapter.projections import Projection
+from ...ipadapter.reference import EncodedReference, Features
+from ..loading.adapter import LoadedAdapter
+from ..shared.notices import say
+from ..shared.progress import one_by_one
+
+
+def encode_reference(
+    loaded: LoadedAdapter,
+    clip_vision: Any,
+    image: Tensor,
+    image_negative: Tensor | None = None,
+    noise: float = 0.0,
+) -> EncodedReference:
+    """Encode pictures [images, H, W, 3+] with an adapter and the encoder that it was trained with.
+
+    The negative is ``image_negative``; else, with ``noise`` over 0, the distorted pictures; else
+    what the family was trained with as "no picture".
+    """
+    refuse_faces(loaded)
+    positive = picture_features(loaded, clip_vision, image)
+    if image_negative is None and noise > 0:
+        image_negative = distorted(image, noise)
+    negative = negative_features(loaded, clip_vision, image_negative, positive)
+    return project(loaded, Features(positive), Features(negative))
+
+
+def refuse_faces(loaded: LoadedAdapter) -> None:
+    projection = loaded.projection
+    if projection.face is not None:
+        raise IPAdapterError(
+            f"{loaded.file} is a {projection.name} adapter, which reads faces: use the FaceID nodes "
+            "(Apply IPAdapter FaceID, Encode FaceID) instead"
+        )
+
+
+def project(loaded: LoadedAdapter, positive: Features, negative: Features) -> EncodedReference:
+    """A reference of what encoders saw: projected in float32, kept on the CPU."""
+    projection = loaded.load().projection
+    device = comfy.model_management.get_torch_device()
+
+    def tokens(features: Features) -> Tensor:
+        clip, face = (x if x is None else x.to(device) for x in (features.clip, features.face))
+        return projection(replace(features, clip=clip, face=face)).cpu()
+
+    return EncodedReference(tokens(positive), tokens(negative), (positive, negative))
+
+
+# (pictures [images, H, W, channels], size) -> what the encoder is given, [images, H, W, 3]
+Prepare = Callable[[Tensor, int], Tensor]
+
+
+def unprepared(image: Tensor, size: int) -> Tensor:
+    """As they are: the encoder's own node fits them, as it does for all other uses."""
+    return rgb(image).movedim(1, -1)
+
+
+def picture_features(
+    loaded: LoadedAdapter, clip_vision: Any, image: Tensor, prepare: Prepare = fit_to_encoder
+) -> Tensor:
+    """The feature that the projection reads, [images, ...]. Pictures are encoded one by one, so
+    that a picture's features do not depend on its company."""
+    check_encoder(clip_vision)
+
+    def encode(picture: Tensor) -> Tensor:
+        pixels = prepare(picture[None], image_size(clip_vision))
+        return encode_picture(clip_vision, pixels, loaded.projection.feature, loaded.file)
+
+    pictures = one_by_one(image)
+    features = torch.cat(
+        [loaded.memo.picture(clip_vision, picture, encode, prepare) for picture in pictures]
+    )
+    check_width(loaded.projection, features)
+    return features
+
+
+def check_encoder(clip_vision: Any) -> None:
+    if clip_vision is None:
+        raise IPAdapterError("clip_vision is not connected: add a Load CLIP Vision node")
+    if not hasattr(clip_vision, "encode_image"):
+        raise IPAdapterError(NO_ENCODER.format(type(clip_vision).__name__))
+
+
+def encode_picture(clip_vision: Any, pixels: Tensor, feature: str | None, reader: str) -> Tensor:
+    """[1, H, W, 3] -> [1, ...]; ``reader`` is what messages say needs the feature."""
+    seen = clip_vision.encode_image(pixels)[feature]
+    if seen is None:
+        raise IPAdapterError(
+            f"clip_vision: the connected encoder gives no {feature}, which {reader} reads; "
+            "load a CLIP encoder"
+        )
+    return seen.float().cpu()
+
+
+def tile_features(
+    loaded: LoadedAdapter,
+    clip_vision: Any,
+    image: Tensor,
+    tiles: int,
+    cut: Callable[[Tensor, int], list[Tensor]] = split,
+    pool: Callable[[Tensor, int], Tensor] = pooled,
+    prepare: Prepare = fit_to_encoder,
+) -> Tensor:
+    """As ``picture_features``, of what the encoder sees in ``tiles`` x ``tiles`` parts of each."""
+    size, feature = image_size(clip_vision), loaded.projection.feature
+
+    def encode(picture: Tensor) -> Tensor:
+        parts = [prepare(part[None], size) for part in cut(picture, tiles)]
+        seen = [encode_picture(clip_vision, p, feature, loaded.file) for p in one_by_one(parts)]
+        return pool(torch.cat(seen), tiles)
+
+    how = (cut, pool, prepare, tiles)
+    return torch.cat([loaded.memo.picture(clip_vision, picture, encode, *how) for picture in image])
+
+
+def negative_features(
+    loaded: LoadedAdapter, clip_vision: Any, image_negative: Tensor | None, positive: Tensor
+) -> Tensor:
+    """Of the pictures to steer away from, one for each row of ``positive``; else of "no picture"."""
+    if image_negative is None:
+        return no_picture_features(loaded, clip_vision, positive)
+    return one_each(picture_features(loaded, clip_vision, image_negative), len(positive))
+
+
+def no_picture_features(loaded: LoadedAdapter, clip_vision: Any, like: Tensor) -> Tensor:
+    """What the family was trained with as "no picture", as many as ``like`` has rows."""
+    if loaded.projection.no_image == "zero features":
+        return torch.zeros_like(like)
+
+    nothing = loaded.memo.no_picture(clip_vision, lambda: encode_nothing(clip_vision))
+    return nothing.expand(len(like), *nothing.shape[1:])
+
+
+def encode_nothing(clip_vision: Any) -> Tensor:
+    """The tokens of pixels that are zero once normalised, [1, tokens, width]."""
+    size = image_size(clip_vision)
+    return encode_pixels(clip_vision, torch.zeros(1, 3, size, size), "penultimate_hidden_states")
+
+
+OUTPUTS = {"penultimate_hidden_states": 1, "image_embeds": 2}
+
+
+def encode_pixels(clip_vision: Any, pixels: Tensor, feature: str) -> Tensor:
+    """Normalised pixels [1, 3, size, size] -> [1, ...]: encode_image takes pictures, and to be
+    nothing is to be zero once normalised."""
+    if not hasattr(clip_vision, "model") or not hasattr(clip_vision, "patcher"):
+        raise IPAdapterError(NO_ENCODER.format(type(clip_vision).__name__))
+    comfy.model_management.load_model_gpu(clip_vision.patcher)
+    pixels = pixels.to(clip_vision.patcher.load_device)
+    seen = clip_vision.model(pixel_values=pixels, intermediate_output=-2)
+    return seen[OUTPUTS[feature]].float().cpu()
+
+
+NO_ENCODER = "clip_vision: {} is no CLIP vision model; connect Load CLIP Vision"
+
+
+def image_size(clip_vision: Any) -> int:
+    return getattr(clip_vision, "image_size", 224)
+
+
+def one_each(negative: Tensor, images: int) -> Tensor:
+    """One negative per picture: a short list repeats its last, a long one is cut."""
+    if len(negative) > images:
+        say(f"image_negative: {len(negative)} pictures for {images}; the last are not used")
+    return negative[[min(i, len(negative) - 1) for i in range(images)]]
+
+
+ENCODERS = {
+    ("image_embeds", 768): "CLIP ViT-L",
+    ("image_embeds", 1024): "CLIP ViT-H",
+    ("image_embeds", 1280): "CLIP ViT-bigG",
+    ("penultimate_hidden_states", 1024): "CLIP ViT-L",
+    ("penultimate_hidden_states", 1152): "SigLIP",
+    ("penultimate_hidden_states", 1280): "CLIP ViT-H",
+    ("penultimate_hidden_states", 1664): "CLIP ViT-bigG",
+}
+
+
+def check_width(projection: Projection, features: Tensor) -> None:
+    needed, given = projection.width, features.shape[-1]
+    if needed != given:
+        names = {w: f" ({name})" for (f, w), name in ENCODERS.items() if f == projection.feature}
+        raise IPAdapterError(
+            f"clip_vision: this adapter needs {needed}-wide features{names.get(needed, '')}; "
+            f"the connected encoder gives {given}{names.get(given, '')}: load the other encoder"
+        )

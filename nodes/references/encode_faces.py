@@ -1,0 +1,153 @@
+"""From photos of people to image tokens: the FaceID families."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...ipadapter.errors import IPAdapterError, pick
+from ...ipadapter.faces import SIZES
+from ...ipadapter.noise import distorted
+from ...ipadapter.preprocess import fit_to_encoder
+from ...ipadapter.projections import FaceInput
+from ...ipadapter.published import named_v2
+from ...ipadapter.reference import EncodedReference, Features
+from ..loading.adapter import LoadedAdapter
+from ..loading.insightface import FoundFace, read_faces
+from ..shared.notices import say
+from ..shared.progress import one_by_one
+from .encode import Prepare, image_size, no_picture_features, picture_features, project
+
+CROP = 224  # pixels a side, where no CLIP encoder asks for another size
+
+
+class FaceChoice(NamedTuple):
+    """Which faces of a picture are meant, see ``SELECTIONS`` in ipadapter/faces.py."""
+
+    select: str = "largest"
+    number: int = 0
+
+
+def encode_faces(
+    loaded: LoadedAdapter,
+    insightface: Any,
+    clip_vision: Any,
+    image: Tensor,
+    choice: FaceChoice,
+    structure: float | None = None,
+    noise: float = 0.0,
+) -> tuple[EncodedReference, Tensor]:
+    """Encode the chosen faces of pictures [images, H, W, 3+], and the crops [faces, H, W, 3].
+
+    ``structure`` is the weight of CLIP's view in FaceID Plus V2, None in all other families.
+    """
+    found = look_at_faces(loaded, insightface, clip_vision, image, choice)
+    clip_negative = None
+    if found.clip is not None and noise > 0:
+        clip_negative = picture_features(loaded, clip_vision, distorted(found.crops, noise))
+    elif found.clip is not None:
+        clip_negative = no_picture_features(loaded, clip_vision, found.clip)
+    positive = Features(found.clip, found.identities, structure)
+    negative = Features(clip_negative, torch.zeros_like(found.identities), structure)
+    return project(loaded, positive, negative), found.crops
+
+
+class Faces(NamedTuple):
+    """What is seen of faces, a row for each."""
+
+    identities: Tensor  # [faces, 512]
+    crops: Tensor  # [faces, H, W, 3]
+    clip: Tensor | None  # CLIP's features of the crops, where the adapter reads them
+
+
+def look_at_faces(
+    loaded: LoadedAdapter,
+    insightface: Any,
+    clip_vision: Any,
+    image: Tensor,
+    choice: FaceChoice,
+    spec: FaceInput | None = None,
+    size: int | None = None,
+    sizes: Sequence[int] = SIZES,
+    prepare: Prepare = fit_to_encoder,
+) -> Faces:
+    """The chosen faces of pictures [images, H, W, 3+], as the adapter reads them, or as ``spec``
+    says. ``size``: pixels a side of the crops, if not what CLIP reads."""
+    projection = loaded.projection
+    spec = spec or projection.face
+    if spec is None:
+        raise IPAdapterError(
+            f"{loaded.file} ({projection.name}) reads whole pictures, no faces: use Apply IPAdapter "
+            "or Encode Reference, or load a FaceID adapter (in IPAdapter Auto Loader: a preset with "
+            "FACEID)"
+        )
+    if projection.feature is not None and clip_vision is None:
+        raise IPAdapterError(
+            f"clip_vision is not connected: {projection.name} also looks at the face through CLIP; "
+            "add a Load CLIP Vision node"
+        )
+    size = size or (CROP if projection.feature is None else image_size(clip_vision))
+    found = find_faces(loaded, insightface, image, choice, spec.crop, size, sizes)
+    identities = torch.stack([face.identity for face in found])
+    if spec.normed:
+        identities = F.normalize(identities, dim=-1)
+    crops = torch.stack([face.crop for face in found])
+    reads_clip = projection.feature is not None
+    clip = picture_features(loaded, clip_vision, crops, prepare) if reads_clip else None
+    return Faces(identities, crops, clip)
+
+
+def find_faces(
+    loaded: LoadedAdapter,
+    insightface: Any,
+    image: Tensor,
+    choice: FaceChoice,
+    crop: str,
+    size: int,
+    sizes: Sequence[int] = SIZES,
+) -> list[FoundFace]:
+    """The chosen faces of all pictures, picture by picture."""
+    if insightface is None:
+        raise IPAdapterError("insightface is not connected: add a Load InsightFace node")
+    found: list[FoundFace] = []
+    for number, picture in enumerate(one_by_one(image), 1):
+
+        def read(picture: Tensor, number: int = number) -> list[FoundFace]:
+            return read_faces(insightface, picture, number, *choice, crop, size, sizes)
+
+        found += loaded.memo.picture(insightface, picture, read, *choice, crop, size, sizes)
+    return found
+
+
+VERSIONS = {"by file name": "", "v1": "V1", "v2": "V2"}
+
+
+def structure_weight(
+    loaded: LoadedAdapter, plus_version: str, faceid_v2: bool, weight: float
+) -> float | None:
+    """The weight of CLIP's view that the adapter's projection is to use; None where it has none.
+
+    FaceID Plus V1 and V2 have the same tensors, so that for them the user or the name decides.
+    """
+    projection = loaded.projection
+    chosen = pick(VERSIONS, plus_version, "plus_version")
+    if not projection.versions:
+        return weight if projection.kolors else None
+    version, why = (chosen or "V2", "as chosen") if chosen or faceid_v2 else version_by_name(loaded)
+    say(f"{loaded.file} is taken as FaceID Plus {version} ({why})")
+    return weight if version == "V2" else None
+
+
+def version_by_name(loaded: LoadedAdapter) -> tuple[str, str]:
+    """The version, and why."""
+    by_name = "by its name" if loaded.name == loaded.file else "as its loader says"
+    if named_v2(loaded.name):
+        return "V2", by_name
+    if loaded.adapter.base_model == "SDXL":
+        return "V2", "for SDXL there is no other"
+    named = "plus" in loaded.name.lower()
+    return "V1", by_name if named else "its name does not say V2"

@@ -1,0 +1,128 @@
+"""Sockets and widgets that the FaceID nodes share, and what they mean together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ...ipadapter.faces import SELECTIONS
+from ...ipadapter.reference import EncodedReference
+from ..loading.adapter import LoadedAdapter, accept_adapter
+from ..shared.checks import check_image
+from ..shared.inputs import InsightFaceSocket, IPAdapterSocket
+from .encode_faces import VERSIONS, FaceChoice, encode_faces, structure_weight
+
+NOISE = (
+    "Only for FaceID Plus: the negative prompt sees a distorted copy of the face, which strengthens "
+    "its shapes. 0 shows it nothing."
+)
+
+
+def face_sources() -> list[Any]:
+    """ipadapter, clip_vision, insightface, image."""
+    return [
+        IPAdapterSocket.Input("ipadapter", tooltip="A FaceID adapter, from Load IPAdapter Model."),
+        io.ClipVision.Input(
+            "clip_vision",
+            optional=True,
+            tooltip="Only for FaceID Plus (ViT-H) and Kolors FaceID Plus (ViT-L at 336 pixels): the "
+            "image encoder. The others do not look at it.",
+        ),
+        InsightFaceSocket.Input(
+            "insightface",
+            optional=True,
+            tooltip="From Load InsightFace: buffalo_l, or antelopev2 for Kolors. May be left open "
+            "when the loader brought one.",
+        ),
+        io.Image.Input(
+            "image",
+            tooltip="Photos of a person, face well visible. Several act together, which Portrait "
+            "adapters are made for (about five).",
+        ),
+    ]
+
+
+def face_choice() -> list[Any]:
+    """face_select, face_index."""
+    return [
+        io.Combo.Input(
+            "face_select",
+            options=list(SELECTIONS),
+            default="largest",
+            optional=True,
+            tooltip="Which face of a photo: the largest, the one found most surely (best score), by "
+            "place from left to right, all of them (left to right, as one reference), or by the "
+            "number that the detector gives it (index).",
+        ),
+        io.Int.Input(
+            "face_index",
+            default=0,
+            min=0,
+            max=99,
+            optional=True,
+            tooltip="Counts on in the order that face_select gives: 0 is the first, as for the "
+            "largest face; 1 is the next. Not used for all.",
+        ),
+    ]
+
+
+def version() -> list[Any]:
+    """faceid_v2, weight_v2."""
+    return [
+        io.Boolean.Input(
+            "faceid_v2",
+            default=False,
+            tooltip="Only for FaceID Plus: takes the adapter as Plus V2 whatever its name. Off, its "
+            "name decides, and the node says how.",
+        ),
+        io.Float.Input(
+            "weight_v2",
+            default=1.0,
+            min=-1.0,
+            max=3.0,
+            step=0.05,
+            tooltip="Only for FaceID Plus V2 and Kolors: the weight of the face's structure, which "
+            "CLIP sees. 1 is as trained; 0 leaves the identity alone.",
+        ),
+    ]
+
+
+def plus_version() -> Any:
+    return io.Combo.Input(
+        "plus_version",
+        options=list(VERSIONS),
+        default=next(iter(VERSIONS)),
+        optional=True,
+        tooltip="FaceID Plus V1 and V2 for SD1.5 have the same tensors: if the file has lost its "
+        "name, choose here. faceid_v2 off means by file name.",
+    )
+
+
+def encode_inputs(
+    ipadapter: Any,
+    clip_vision: Any,
+    insightface: Any,
+    image: Tensor,
+    noise: float,
+    faceid_v2: bool,
+    weight_v2: float,
+    face_select: str,
+    face_index: int,
+    plus_version: str,
+) -> tuple[LoadedAdapter, EncodedReference, Tensor]:
+    """The adapter, the chosen faces as a reference, and their crops [faces, H, W, 3]."""
+    loaded, encoder, recogniser, _ = accept_adapter(ipadapter)
+    check_image(image, "image")
+    structure = structure_weight(loaded, plus_version, faceid_v2, weight_v2)
+    reference, crops = encode_faces(
+        loaded,
+        insightface if insightface is not None else recogniser,
+        clip_vision if clip_vision is not None else encoder,
+        image,
+        FaceChoice(face_select, face_index),
+        structure,
+        noise,
+    )
+    return loaded, reference, crops

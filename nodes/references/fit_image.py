@@ -1,0 +1,66 @@
+"""Fit Image: a picture as the encoder will see it."""
+
+import torch
+from comfy_api.latest import io, ui
+from torch import Tensor
+
+from ...ipadapter.fit import MODES, POSITIONS, fit
+from ..shared.checks import check_image
+from ..shared.progress import one_by_one
+
+
+class FitImage(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="IPAdapterFitImage",
+            display_name="Fit Image",
+            category="IPAdapter Regions",
+            description="Makes pictures square before the encoder does, which would cut off all but "
+            "the centre. The node shows what comes out, which is what the encoder sees.",
+            search_aliases=["Prep Image For ClipVision", "crop", "pad", "tiles", "square"],
+            inputs=[
+                io.Image.Input("image", tooltip="Pictures of any size and aspect ratio."),
+                io.Combo.Input(
+                    "mode",
+                    options=["crop", *MODES],
+                    default="crop",
+                    tooltip="crop: the largest square, at crop_position. pad: the whole picture, with "
+                    "borders of the gray that says nothing to CLIP. stretch: the whole picture, "
+                    "squeezed. tiles: as many overlapping squares as show all of it, as a batch.",
+                ),
+                io.Combo.Input(
+                    "crop_position",
+                    options=list(POSITIONS),
+                    default="center",
+                    tooltip="Where the square lies along the picture's longer side. Only for crop.",
+                ),
+                io.Int.Input(
+                    "size",
+                    default=224,
+                    min=32,
+                    max=4096,
+                    step=1,
+                    tooltip="Width and height of each square: the encoder's, 224 for most, 336 for "
+                    "ViT-L at 336 pixels. Larger ones keep detail for enhance_tiles.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    display_name="image",
+                    tooltip="Squares of that size, without alpha; several of each picture for tiles.",
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, image: Tensor, mode: str = "crop", crop_position: str = "center", size: int = 224
+    ) -> io.NodeOutput:
+        check_image(image, "image")
+        squares = [fit(picture[None], mode, crop_position, size) for picture in one_by_one(image)]
+        fitted = torch.cat(squares)
+        return io.NodeOutput(fitted, ui=ui.PreviewImage(fitted))
+
+
+NODES = [FitImage]

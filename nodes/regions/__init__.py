@@ -1,0 +1,1 @@
+"""Nodes that put references into the regions of a model."""

@@ -1,0 +1,196 @@
+"""Apply IPAdapter: a reference, its region, and a model in which it acts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ...ipadapter.errors import IPAdapterError
+from ...ipadapter.reference import EncodedReference, LayerSchedule, Region
+from ...weight_types.layers import does_nothing
+from ..loading.adapter import LoadedAdapter, Pipeline, accept_adapter
+from ..model.layers import check_model
+from ..model.lora import apply_face_lora
+from ..references.encode import encode_reference
+from ..references.provenance import check_origin
+from ..sampling.patching import add_region
+from ..shared.checks import check_images, check_mask
+from ..shared.inputs import (
+    IPAdapterSocket,
+    ReferenceSocket,
+    attn_mask,
+    clip_vision,
+    layer_schedule,
+    over_time,
+    strength,
+)
+from ..shared.notices import say
+from .over_time import read_over_time, within
+
+# image, reference, image_negative, noise
+Sources = tuple["Tensor | None", "EncodedReference | None", "Tensor | None", float]
+
+IMAGE_NEGATIVE = (
+    "A picture to steer away from, shown to the negative prompt in place of what noise would make."
+)
+NOISE = (
+    "Makes the negative prompt see a distorted copy of the reference, which strengthens its shapes. "
+    "0.2 to 0.5 is common; 0 shows it nothing."
+)
+
+
+# Nodes of nodes/legacy in whose place this one is.
+OLD_NAMES = (
+    "IPAdapter", "IPAdapter Advanced", "IPAdapter Batch (Adv.)", "IPAdapter Embeds",
+    "IPAdapter Embeds Batch", "IPAdapter Mad Scientist", "Apply IPAdapter from Encoded",
+    "IPAdapter Masked Tiles (experimental)", "IPAdapter Style & Composition SDXL",
+    "IPAdapter Style & Composition Batch SDXL", "IPAdapter Precise Style Transfer",
+    "IPAdapter Precise Style Transfer Batch", "IPAdapter Precise Composition",
+    "IPAdapter Precise Composition Batch",
+)  # fmt: skip
+
+
+class ApplyIPAdapter(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="IPAdapterApply",
+            display_name="Apply IPAdapter",
+            category="IPAdapter Regions",
+            description="Lets a picture act as a prompt, only where attn_mask is white. Chain one "
+            "node per reference: all of them share one sampling pass.",
+            search_aliases=[
+                *("ipadapter", "image prompt", "regional reference", "attn_mask"),
+                *OLD_NAMES,
+            ],
+            inputs=[
+                IPAdapterSocket.Input(
+                    "ipadapter", tooltip="From Load IPAdapter Model or the Auto Loader."
+                ),
+                clip_vision(),
+                io.Image.Input(
+                    "image",
+                    optional=True,
+                    tooltip="The reference. Its centre square is what the encoder sees. Several "
+                    "pictures act together, unless unfold_batch is on.",
+                ),
+                io.Model.Input("model", tooltip="An SD1.5 or SDXL model; others may be chained."),
+                *strength(NOISE),
+                io.Boolean.Input(
+                    "unfold_batch",
+                    default=False,
+                    tooltip="On: picture 1 goes to latent 1, picture 2 to latent 2, and so on, as "
+                    "for animation. Off: every latent sees all pictures.",
+                ),
+                attn_mask(),
+                io.Image.Input("image_negative", optional=True, tooltip=IMAGE_NEGATIVE),
+                ReferenceSocket.Input(
+                    "reference",
+                    optional=True,
+                    tooltip="In place of image: what Encode Reference, Combine References or Load "
+                    "Reference give. With one of a FaceID adapter, the adapter's LoRA is applied at "
+                    "the Auto Loader's strength, else at 1, unless the model already carries it.",
+                ),
+                *layer_schedule(),
+                *over_time(),
+            ],
+            outputs=[
+                io.Model.Output(
+                    display_name="model",
+                    tooltip="The model with the reference in it, for a sampler or the next Apply.",
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        ipadapter: Any,
+        model: Any,
+        image: Tensor | None = None,
+        weight: float = 1.0,
+        noise: float = 0.0,
+        weight_type: str = "original",
+        start_at: float = 0.0,
+        end_at: float = 1.0,
+        unfold_batch: bool = False,
+        clip_vision: Any = None,
+        attn_mask: Tensor | None = None,
+        image_negative: Tensor | None = None,
+        reference: EncodedReference | None = None,
+        layer_schedule: str = "linear",
+        second_weight: float | None = None,
+        layer_weights: str = "",
+        frame_weights: str = "",
+        step_weights: str = "",
+        step_masks: Tensor | None = None,
+    ) -> io.NodeOutput:
+        adapter = accept_adapter(ipadapter)
+        if (image is None) == (reference is None):
+            what = "neither is" if image is None else "both are"
+            raise IPAdapterError(f"image and reference: {what} connected; connect one of the two")
+        check_images(image=image, image_negative=image_negative)
+        schedule = LayerSchedule(layer_schedule, second_weight, layer_weights)
+        mask = check_settings(attn_mask, start_at, end_at)
+        over_time = read_over_time(frame_weights, step_weights, step_masks)
+        if does_nothing(layer_schedule, weight, second_weight):
+            return io.NodeOutput(model)
+        sources = (image, reference, image_negative, noise)
+        settings = (mask, weight, weight_type, start_at, end_at, unfold_batch, schedule, over_time)
+        return io.NodeOutput(apply_sources(model, adapter, clip_vision, sources, *settings))
+
+
+def apply_sources(
+    model: Any, adapter: Pipeline, clip_vision: Any, sources: Sources, *settings: Any
+) -> Any:
+    """A clone of the model with the picture, or the reference that takes its place, in a region."""
+    loaded, brought, _, lora_strength = adapter
+    check_model(model, loaded)
+    image, reference, image_negative, noise = sources
+    if image is None:
+        check_origin(reference, loaded)
+    else:
+        encoder = clip_vision if clip_vision is not None else brought
+        reference = encode_reference(loaded, encoder, image, image_negative, noise)
+    return apply_region(model, loaded, reference, lora_strength, *settings)
+
+
+def apply_region(
+    model: Any,
+    loaded: LoadedAdapter,
+    reference: EncodedReference | None,
+    lora_strength: float,
+    *settings: Any,
+) -> Any:
+    """A clone of the model with the reference in a region of these settings, and with the
+    adapter's LoRA; the model itself where no layer gets a weight."""
+    assert reference is not None
+    # Only what sampling needs of the reference is kept.
+    region = Region(EncodedReference(reference.positive, reference.negative), *settings)
+    region = replace(region, over_time=within(region.mask, region.over_time))
+    applied = add_region(model, loaded, region)
+    if applied is model:
+        return model
+    return apply_face_lora(applied, loaded.lora, lora_strength, loaded.file)
+
+
+def check_settings(
+    attn_mask: Tensor | None, start_at: float, end_at: float, what: str = "reference"
+) -> Tensor | None:
+    """The mask as [masks, H, W]; says so where mask or range leave the reference without effect."""
+    if start_at > end_at:
+        say(f"start_at {start_at:g} is after end_at {end_at:g}: this reference does nothing")
+    if attn_mask is None:
+        return None
+    attn_mask = check_mask(attn_mask, "attn_mask")
+    if not attn_mask.any():
+        say(ALL_BLACK.format(what))
+    return attn_mask
+
+
+ALL_BLACK = "attn_mask is all black: this {} does nothing (nothing painted in the mask editor?)"
+
+NODES = [ApplyIPAdapter]

@@ -1,0 +1,42 @@
+"""What the nodes say about frames and steps, read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from ...ipadapter.reference import OverTime
+from ...masks.layout import same_shape
+from ...masks.overlap import largest, times
+from ...weight_types.steps import read_curve, read_numbers
+from ..shared.checks import check_mask
+from ..shared.notices import say
+
+
+def read_over_time(frame_weights: str, step_weights: str, step_masks: Tensor | None) -> OverTime:
+    """The step masks are [1, H, W] each."""
+    masks = () if step_masks is None else check_mask(step_masks, "step_masks").split(1)
+    if masks and not any(mask.any() for mask in masks):
+        say("step_masks are all black: this reference does nothing")
+    return OverTime(
+        read_numbers(frame_weights, "frame_weights"),
+        read_curve(step_weights, "step_weights"),
+        masks,
+    )
+
+
+def say_stretched(masks: Sequence[Tensor | None]) -> None:
+    """Say which masks get another shape where all are brought to the size of the largest."""
+    size = largest(masks)
+    for height, width in sorted({tuple(mask.shape[-2:]) for mask in masks if mask is not None}):
+        if not same_shape((height, width), size):
+            whole = f"{size[1]} x {size[0]}"
+            say(f"a mask is {width} x {height}, another {whole}: the first is stretched to that")
+
+
+def within(mask: Tensor | None, over_time: OverTime) -> OverTime:
+    """The same, its step masks within a region's mask."""
+    say_stretched([mask, *over_time.step_masks])
+    step_masks = tuple(times(mask, part) for part in over_time.step_masks)
+    return OverTime(over_time.frame_weights, over_time.step_weights, step_masks)

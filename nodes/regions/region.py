@@ -1,0 +1,154 @@
+"""IPAdapter Region: a reference with its mask and texts, before it meets a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ...ipadapter.errors import IPAdapterError
+from ...ipadapter.reference import EncodedReference, LayerSchedule, OverTime
+from ...weight_types.layers import does_nothing
+from ..shared.checks import check_image
+from ..shared.inputs import (
+    ReferenceSocket,
+    RegionSocket,
+    layer_schedule,
+    over_time,
+    step_range,
+    weight,
+    weight_type,
+)
+from .apply import check_settings
+from .conditioning import Conditioning
+from .over_time import read_over_time
+
+
+@dataclass(frozen=True, eq=False)
+class Planned:
+    """What a Region node was given: a region before it meets a model and its neighbours."""
+
+    image: Tensor | None
+    reference: EncodedReference | None
+    mask: Tensor | None
+    weight: float
+    weight_type: str
+    start_at: float
+    end_at: float
+    unfold_batch: bool
+    schedule: LayerSchedule
+    over_time: OverTime
+    positive: Conditioning | None
+    negative: Conditioning | None
+
+    @property
+    def acts(self) -> bool:
+        """Whether it puts anything into the model."""
+        pictured = self.image is not None or self.reference is not None
+        return pictured and not does_nothing(self.schedule.name, self.weight, self.schedule.second)
+
+
+class IPAdapterRegion(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="IPAdapterRegion",
+            display_name="IPAdapter Region",
+            category="IPAdapter Regions",
+            description="One region for Apply IPAdapter Regions: a picture, where and how strongly it "
+            "acts, and, if wanted, a text of its own for the same place.",
+            search_aliases=[
+                *("regional ipadapter", "regional prompt", "regional conditioning"),
+                *("masked reference", "attention couple", "IPAdapter Regional Conditioning"),
+            ],
+            inputs=[
+                io.Image.Input(
+                    "image",
+                    optional=True,
+                    tooltip="The reference. Its centre square is what the encoder sees. Several "
+                    "pictures act together, unless unfold_batch is on.",
+                ),
+                ReferenceSocket.Input(
+                    "reference",
+                    optional=True,
+                    tooltip="In place of image: what Encode Reference, Encode FaceID, Combine "
+                    "References or Load Reference give.",
+                ),
+                io.Mask.Input("attn_mask", optional=True, tooltip=PLACE),
+                weight(
+                    "at 0 the picture does nothing, but the region keeps its place among others"
+                ),
+                weight_type(),
+                *layer_schedule(),
+                *step_range(),
+                io.Boolean.Input(
+                    "unfold_batch",
+                    default=False,
+                    tooltip="On: picture 1 goes to latent 1, picture 2 to latent 2, and so on, as "
+                    "for animation. Off: every latent sees all pictures.",
+                ),
+                *over_time(),
+                io.Conditioning.Input("positive", optional=True, tooltip=OWN_TEXT),
+                io.Conditioning.Input(
+                    "negative",
+                    optional=True,
+                    tooltip="A negative text that counts only inside attn_mask. It costs as much as "
+                    "a positive one.",
+                ),
+            ],
+            outputs=[
+                RegionSocket.Output(display_name="region", tooltip="For Apply IPAdapter Regions.")
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        image: Tensor | None = None,
+        reference: EncodedReference | None = None,
+        attn_mask: Tensor | None = None,
+        weight: float = 1.0,
+        weight_type: str = "original",
+        layer_schedule: str = "linear",
+        second_weight: float | None = None,
+        layer_weights: str = "",
+        start_at: float = 0.0,
+        end_at: float = 1.0,
+        unfold_batch: bool = False,
+        frame_weights: str = "",
+        step_weights: str = "",
+        step_masks: Tensor | None = None,
+        positive: Conditioning | None = None,
+        negative: Conditioning | None = None,
+    ) -> io.NodeOutput:
+        if image is not None and reference is not None:
+            raise IPAdapterError("image and reference: both are connected; connect one of the two")
+        if image is None and reference is None and not (positive or negative):
+            raise IPAdapterError(
+                "image and reference: neither is connected; connect one of the two, or a positive "
+                "for a region with a text alone"
+            )
+        if image is not None:
+            check_image(image, "image")
+        mask = check_settings(attn_mask, start_at, end_at, "region")
+        schedule = LayerSchedule(layer_schedule, second_weight, layer_weights)
+        changes = read_over_time(frame_weights, step_weights, step_masks)
+        settings = (weight, weight_type, start_at, end_at, unfold_batch, schedule, changes)
+        return io.NodeOutput(Planned(image, reference, mask, *settings, positive, negative))
+
+
+PLACE = (
+    "Where the region is. An attention mask for the reference: white, it acts here; black, it does "
+    "not; gray, partly. The region's own texts get it as their conditioning mask. Of any size, but "
+    "the picture's aspect ratio; open is everywhere. A batch gives each latent its own. It never "
+    "limits where the sampler paints (a latent's noise mask)."
+)
+OWN_TEXT = (
+    "A text that counts only inside attn_mask, beside the base text of Apply IPAdapter "
+    "Regions, at all steps. Core's conditioning mask does it: each text adds a row to the UNet's "
+    "batch, so a step takes longer."
+)
+
+
+NODES = [IPAdapterRegion]

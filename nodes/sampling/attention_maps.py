@@ -1,0 +1,136 @@
+"""Seeing where each reference acts: recording attention while sampling, and drawing it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from comfy.patcher_extension import WrappersMP
+from comfy_api.latest import io, ui
+from torch import Tensor
+
+from ...ipadapter.errors import pick
+from ...masks.grid import to_grid
+from ..model.layers import unet_of
+from .recording import RECORD_KEY, Record
+
+RecordSocket = io.Custom("IPADAPTER_RECORD")
+
+
+class RecordAttention(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="IPAdapterRecordAttention",
+            display_name="Record Attention",
+            category="IPAdapter Regions",
+            description="Notes while sampling how strongly each reference acts at each place, for "
+            "Attention Maps. The picture stays the same to the bit.",
+            search_aliases=["attention map", "heatmap", "debug", "visualize reference"],
+            inputs=[
+                io.Model.Input(
+                    "model",
+                    tooltip="An SD1.5 or SDXL model. References may be applied before this node or "
+                    "after it.",
+                ),
+            ],
+            outputs=[
+                io.Model.Output(
+                    display_name="model", tooltip="The model for the sampler, or for more Apply."
+                ),
+                RecordSocket.Output(
+                    display_name="record",
+                    tooltip="For Attention Maps: the last sampling runs of this model.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model: Any) -> io.NodeOutput:
+        unet_of(model)
+        record = model.attachments.get(RECORD_KEY)
+        if record is None:
+            record, model = Record(), model.clone()
+            model.set_attachments(RECORD_KEY, record)
+            wrapper = record.outer_sample
+            model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, RECORD_KEY, wrapper)
+        return io.NodeOutput(model, record)
+
+
+class AttentionMaps(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="IPAdapterAttentionMaps",
+            display_name="Attention Maps",
+            category="IPAdapter Regions",
+            description="Draws where each reference acted in a sampling run: a picture per "
+            "reference, bright where it changes attention most.",
+            search_aliases=["attention map", "heatmap", "where does a reference act", "debug"],
+            inputs=[
+                RecordSocket.Input("record", tooltip="From Record Attention."),
+                io.Latent.Input(
+                    "latent",
+                    tooltip="What the sampler gave: it says which run to draw, and makes this node "
+                    "wait for it.",
+                ),
+                io.Combo.Input(
+                    "scale",
+                    options=list(SCALES),
+                    default="together",
+                    optional=True,
+                    tooltip="What white is. together: the highest value of all maps, so that they "
+                    "can be compared. each: of each map, so that weak references show too.",
+                ),
+                io.Combo.Input(
+                    "frames",
+                    options=list(FRAMES),
+                    default="average",
+                    optional=True,
+                    tooltip="average: one map per reference, over all latents of the batch. each: "
+                    "one for every latent, reference by reference.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    display_name="image",
+                    tooltip="A map per reference, in the order in which they were applied, as "
+                    "large as the picture.",
+                ),
+                io.Mask.Output(display_name="mask", tooltip="The same maps as masks, 0 to 1."),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        record: Record,
+        latent: dict[str, Any],
+        scale: str = "together",
+        frames: str = "average",
+    ) -> io.NodeOutput:
+        choose, white_of = pick(FRAMES, frames, "frames"), pick(SCALES, scale, "scale")
+        run = record.find(latent["samples"])
+        maps = choose(run.maps).flatten(0, 1)
+        maps = to_grid(maps, *(side * run.cell for side in maps.shape[-2:]))
+        white = white_of(maps)
+        maps = torch.where(white > 0, maps / white, 0.0)
+        image = maps[..., None].repeat(1, 1, 1, 3)
+        return io.NodeOutput(image, maps, ui=ui.PreviewImage(image))
+
+
+# [references, latents, height, width] -> as many of the latents as are drawn
+FRAMES: dict[str, Callable[[Tensor], Tensor]] = {
+    "average": lambda maps: maps.mean(1, keepdim=True),
+    "each": lambda maps: maps,
+}
+
+# [maps, height, width] -> what is white
+SCALES: dict[str, Callable[[Tensor], Tensor]] = {
+    "together": lambda maps: maps.amax(),
+    "each": lambda maps: maps.amax((-2, -1), keepdim=True),
+}
+
+NODES = [RecordAttention, AttentionMaps]

@@ -1,0 +1,288 @@
+"""Putting references into a model: replacing the cross-attention of its layers.
+
+Patches are values. Adding a region builds new ones on a clone; nothing that another branch of the
+graph may hold is ever written to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import comfy.model_management
+import torch
+from comfy.ldm.modules.attention import optimized_attention
+from torch import Tensor
+
+from ...ipadapter.attention import MAX_FUSED_TOKENS, add_references
+from ...ipadapter.base_models import Layer
+from ...ipadapter.errors import IPAdapterError
+from ...ipadapter.reference import Region
+from ...weight_types.attention import Weight, weight_type
+from ...weight_types.layers import spread
+from ..loading.adapter import LoadedAdapter
+from ..model.layers import LayerShape, check_fit, find_layers
+from ..shared.notices import say
+from .run import KEY, CallInputs, wrappers
+
+
+class Slot(NamedTuple):
+    """One patch of ours: a layer, and which of our patches there (see ``add_region``)."""
+
+    layer: Layer
+    depth: int
+
+
+class RegionKV(NamedTuple):
+    """Keys and values of a region in one layer, weight folded in, on the CPU.
+
+    Index 0 of the first dimension is the negative's, 1 the positive's; ``images`` is 1 unless
+    picture i goes to latent i. With few tokens k is [2, images, heads, dim, tokens], with the scale
+    1 / sqrt(dim) folded in, and v [2, images, heads, tokens, dim]; with many, both are
+    [2, images, tokens, heads * dim].
+    """
+
+    region: Region
+    k: Tensor
+    v: Tensor
+
+    @property
+    def fused(self) -> bool:
+        return self.k.ndim == 5
+
+    @property
+    def tokens(self) -> int:
+        return self.v.shape[-2]
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionPatch:
+    """Replaces a cross-attention: text first, by whatever was there before, then the references."""
+
+    slot: Slot
+    regions: tuple[RegionKV, ...]
+    inner: Any  # the replacement found at this layer, or None
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> Tensor:
+        """q [batch, queries, heads * dim], k and v [batch, text tokens, heads * dim] -> like q"""
+        heads = extra_options["n_heads"]
+
+        def attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+            precision = extra_options["attn_precision"]
+            return optimized_attention(
+                q, k, v, heads, attn_precision=precision, transformer_options=extra_options
+            )
+
+        if self.inner is None:
+            out = attention(q, k, v, heads)
+        else:
+            out = self.inner(q, k, v, extra_options)
+
+        inputs: CallInputs | None = extra_options.get(KEY)
+        grid = extra_options["activations_shape"][2:]
+        if inputs is None or not inputs.fit(self.slot, q, grid):
+            return out
+        for lane, rows in inputs.rows.get(self.slot, ()):
+            mask = inputs.mask(lane, grid[0], grid[1])
+            gauge = inputs.gauge(lane, rows, grid, heads)
+            out = add_references(out, q, rows, mask, heads, attention, gauge)
+        return out
+
+    def __copy__(self) -> AttentionPatch:
+        return self
+
+    def __deepcopy__(self, memo: object) -> AttentionPatch:
+        return self
+
+
+Patches = Mapping[Slot, AttentionPatch]
+NO_PATCHES: Patches = MappingProxyType({})
+
+
+def add_region(model: Any, loaded: LoadedAdapter, region: Region) -> Any:
+    """A clone of the model in which the region acts too.
+
+    Where our own patch is the last one set at a layer, a new one with one region more takes its
+    place. Where another pack's lies over it, or was there first, that is called as inner, by a patch
+    of ours one deeper. A layer whose weight is 0 is left as it is.
+    """
+    layers = find_layers(model)
+    check_fit(loaded, layers)
+    weights = weights_of(region, list(layers))
+    if not weights:
+        return model
+    tokens = image_tokens(loaded, region, model)
+    patches = dict(model.attachments.get(KEY, NO_PATCHES))
+    region = replace(region, number=len(regions_in(patches)))
+    model = model.clone()
+    dtype = model.model.get_dtype_inference()
+    for layer, entry in project_region(loaded, region, tokens, layers, weights, dtype):
+        found = replacement_at(model, layer)
+        if isinstance(found, AttentionPatch):
+            # What acts is in the mapping: there its regions may have been cropped since.
+            regions = patches[found.slot].regions if found.slot in patches else ()
+            patch = replace(found, regions=(*regions, entry))
+        else:
+            depth = sum(slot.layer == layer for slot in patches)
+            patch = AttentionPatch(Slot(layer, depth), (entry,), found)
+        patches[patch.slot] = patch
+        model.set_model_attn2_replace(patch, *layer)
+    _attach(model, patches)
+    return model
+
+
+class KVWeight(NamedTuple):
+    """What a layer's keys and values are weighted with, see ``weight_types.layers.LayerWeight``."""
+
+    weight: Weight
+    steer_away: bool
+
+
+def weights_of(region: Region, layers: list[Layer]) -> dict[Layer, KVWeight]:
+    """The region's weight in every layer that has one."""
+    schedule = region.schedule
+    if not region.picture_weights:
+        found = spread(schedule.name, layers, region.weight, *schedule[1:])
+        return {layer: KVWeight(*entry) for layer, entry in found.items()}
+    each = [spread(schedule.name, layers, w, *schedule[1:]) for w in region.picture_weights]
+    found = {layer: entry for weights in each for layer, entry in weights.items()}
+    device = comfy.model_management.get_torch_device()
+    return {
+        layer: KVWeight(
+            torch.tensor([w[layer].weight if layer in w else 0.0 for w in each], device=device)
+            .repeat(2)  # the negative's pictures, then the positive's
+            .view(-1, 1, 1),
+            entry.steer_away,
+        )
+        for layer, entry in found.items()
+    }
+
+
+def _attach(model: Any, patches: Patches) -> None:
+    """Make these the patches of a model, which is nobody else's yet."""
+    model.attachments.pop(KEY, None)
+    if patches:
+        model.set_attachments(KEY, MappingProxyType(dict(patches)))
+    for kind, wrapper in wrappers(model.attachments.get(KEY, NO_PATCHES)).items():
+        model.remove_wrappers_with_key(kind, KEY)
+        if regions_in(patches):
+            model.add_wrapper_with_key(kind, KEY, wrapper)
+
+
+def regions_in(patches: Patches) -> list[Region]:
+    """Every region, in the order in which they were added."""
+    regions = {kv.region for patch in patches.values() for kv in patch.regions}
+    return sorted(regions, key=lambda region: region.number)
+
+
+def regions_of(model: Any) -> list[Region]:
+    """Every region of a model, in the order in which they were added."""
+    return regions_in(model.attachments.get(KEY, NO_PATCHES))
+
+
+def change_regions(model: Any, change: Callable[[Region], Region]) -> Any:
+    """A clone of the model in which each region is another; keys and values stay."""
+    patches: Patches = model.attachments.get(KEY, NO_PATCHES)
+    changed = {region: change(region) for region in regions_in(patches)}
+
+    def carry(patch: AttentionPatch) -> AttentionPatch:
+        return replace(
+            patch, regions=tuple(kv._replace(region=changed[kv.region]) for kv in patch.regions)
+        )
+
+    model = model.clone()
+    _attach(model, {slot: carry(patch) for slot, patch in patches.items()})
+    return model
+
+
+def remove_regions(model: Any) -> Any:
+    """A clone of the model without references: what was at its layers before is there again.
+
+    A patch of ours over which another pack has laid its own cannot be taken out. It stays, with
+    no regions.
+    """
+    patches: Patches = model.attachments.get(KEY, NO_PATCHES)
+    model = model.clone()
+    hidden = dict(patches)
+    for slot in patches:
+        found = replacement_at(model, slot.layer)
+        if isinstance(found, AttentionPatch) and found.slot == slot:
+            _restore(model, slot.layer, found.inner)
+            del hidden[slot]
+    _attach(model, {slot: replace(patch, regions=()) for slot, patch in hidden.items()})
+    return model
+
+
+def _restore(model: Any, layer: Layer, inner: Any) -> None:
+    options = model.model_options["transformer_options"]
+    replaced = dict(options["patches_replace"]["attn2"])
+    del replaced[tuple(layer)]
+    if inner is not None and replaced.get((layer.block, layer.number)) is not inner:
+        replaced[tuple(layer)] = inner
+    options["patches_replace"] = {**options["patches_replace"], "attn2": replaced}
+
+
+def image_tokens(loaded: LoadedAdapter, region: Region, model: Any) -> Tensor:
+    """[2 * images, tokens, context] on the load device: the negative's, then the positive's."""
+    device = comfy.model_management.get_torch_device()
+    reference = region.reference
+    tokens = torch.cat([reference.negative, reference.positive]).to(device)
+    if not loaded.projection.kolors:
+        return tokens
+    project = encoder_hid_proj(model)
+    if tokens.shape[-1] == loaded.adapter.context:
+        if project is None:
+            say(f"{loaded.file} is made for Kolors; this model does not look like it: expect noise")
+        return tokens
+    if project is None:
+        raise IPAdapterError(
+            f"{loaded.file} is a {loaded.projection.name} adapter, and the model has no "
+            "encoder_hid_proj, through which its tokens have to go; load Kolors with a Kolors "
+            "loader that sets it"
+        )
+    weights = {name: weight.to(device).float() for name, weight in project.state_dict().items()}
+    return torch.func.functional_call(project, weights, (tokens,)) * region.token_scale
+
+
+def encoder_hid_proj(model: Any) -> torch.nn.Module | None:
+    """The module with which Kolors' UNet narrows its text, where a loader has set it."""
+    try:
+        return model.get_model_object("diffusion_model.encoder_hid_proj")
+    except AttributeError:
+        return None
+
+
+def project_region(
+    loaded: LoadedAdapter,
+    region: Region,
+    tokens: Tensor,
+    layers: Mapping[Layer, LayerShape],
+    weights: Mapping[Layer, KVWeight],
+    dtype: torch.dtype,
+) -> Iterator[tuple[Layer, RegionKV]]:
+    """The region's keys and values in each layer: projected in float32, kept in ``dtype``."""
+    weigh = weight_type(region.weight_type)
+    images = len(tokens) // 2 if region.unfold_batch else 1
+    adapter = loaded.load()
+    for number, (layer, shape) in enumerate(layers.items()):
+        if layer not in weights:
+            continue
+        weight, steer_away = weights[layer]
+        k, v = weigh(*adapter.key_and_value(number, tokens), weight)
+        # Unless picture i goes to latent i, all pictures' tokens stand side by side.
+        k, v = (x.reshape(2, images, -1, shape.width) for x in (k, v))
+        if steer_away:  # the negative sees the reference, the positive nothing
+            k, v = (torch.stack([x[1], torch.zeros_like(x[1])]) for x in (k, v))
+        if k.shape[2] <= MAX_FUSED_TOKENS:
+            k, v = (x.unflatten(-1, (shape.heads, -1)).transpose(2, 3) for x in (k, v))
+            k = k.transpose(-1, -2) * (shape.width // shape.heads) ** -0.5
+        yield layer, RegionKV(region, *(x.to("cpu", dtype).contiguous() for x in (k, v)))
+
+
+def replacement_at(model: Any, layer: Layer) -> Any:
+    """What replaces a layer's cross-attention now: set for the layer, or for its whole block."""
+    options = model.model_options["transformer_options"]
+    replaced = options.get("patches_replace", {}).get("attn2", {})
+    return replaced.get(tuple(layer), replaced.get((layer.block, layer.number)))
