@@ -9,6 +9,7 @@ ip_adapter/ip_adapter.py and ip_adapter/resampler.py.
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -55,6 +56,16 @@ class Projection(nn.Module, ABC):
     @abstractmethod
     def forward(self, features: Features) -> Tensor:
         """What encoders saw, a row per picture -> image tokens [images, tokens, channels]"""
+
+    def digest(self) -> str:
+        """A digest of the names, shapes and contents of the projection's tensors."""
+        digest = hashlib.blake2b(digest_size=16)
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+            digest.update(
+                memoryview(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+            )
+        return digest.hexdigest()
 
 
 class ImageProjection(Projection):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...ipadapter.errors import IPAdapterError
 from ...ipadapter.reference import Features
-from ..model.layers import check_model
+from ..loading.adapter import check_model
 from ..references.encode import check_encoder, check_width, one_each, refuse_faces
 from .apply import APPLY, PER_LATENT
 from .compat import Compat, ways

@@ -13,7 +13,7 @@ from torch import Tensor
 from ...ipadapter.errors import IPAdapterError
 from ...ipadapter.reference import Features
 from ...weight_types.attention import WEIGHT_TYPES
-from ..model.layers import check_model
+from ..loading.adapter import check_model
 from ..references.encode import refuse_faces
 from . import encoder_v1
 from .apply import APPLY

@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ...ipadapter.reference import Features
-from ..model.layers import check_model
+from ..loading.adapter import check_model
 from ..references.encode import picture_features, refuse_faces, tile_features
 from ..shared.checks import check_images
 from .apply import IPAdapterAdvanced

@@ -12,8 +12,8 @@ from ...ipadapter.base_models import transformers_in_order
 from ...ipadapter.errors import IPAdapterError
 from ...ipadapter.reference import EncodedReference, LayerSchedule, OverTime, Region
 from ...weight_types.layers import does_nothing, layer_entries
-from ..loading.adapter import accept_adapter
-from ..model.layers import check_model, find_layers
+from ..loading.adapter import accept_adapter, check_model
+from ..model.layers import find_layers
 from ..references.encode_faces import structure_weight
 from ..regions.apply import check_settings
 from ..sampling.patching import add_region

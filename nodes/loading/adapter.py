@@ -1,33 +1,28 @@
-"""Loading adapters, and what travels on the IPADAPTER socket."""
+"""Loading adapters, what travels on the IPADAPTER socket, and whether it fits a model."""
 
 from __future__ import annotations
 
 import os
-import pickle
-import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import comfy.model_management
 import comfy.model_patcher
 import comfy.ops
-import comfy.utils
 import folder_paths
 from comfy_api.latest import io
-from safetensors import SafetensorError
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from ...ipadapter.adapter import IPAdapter
+from ...ipadapter.base_models import Layer, base_model_name
 from ...ipadapter.checkpoint import read_checkpoint
 from ...ipadapter.errors import IPAdapterError
-from ...ipadapter.header import check_file
 from ...ipadapter.projections import Projection
-from ..references.provenance import projection_digest
+from ..model.layers import LayerShape, find_layers
+from ..shared.files import InUse, full_path, read_file
 from ..shared.inputs import IPAdapterSocket
 from .feature_cache import FeatureMemo
-
-Loaded = TypeVar("Loaded")
 
 
 class LoadedAdapter:
@@ -55,7 +50,7 @@ class LoadedAdapter:
     @cached_property
     def digest(self) -> str:
         """Tells this adapter's projection from all others, whatever the file is called."""
-        return projection_digest(self.projection)
+        return self.projection.digest()
 
     def load(self) -> IPAdapter:
         """The adapter, on the device where it is to run."""
@@ -78,6 +73,35 @@ class Pipeline(NamedTuple):
     clip_vision: Any = None
     insightface: Any = None
     lora_strength: float = 1.0  # of the LoRA that belongs to the adapter
+
+
+def check_model(model: Any, loaded: LoadedAdapter) -> None:
+    """IPAdapterError unless the adapter is for this model: said before anything is encoded."""
+    check_fit(loaded, find_layers(model))
+
+
+def check_fit(loaded: LoadedAdapter, layers: Mapping[Layer, LayerShape]) -> None:
+    adapter = loaded.adapter
+    widths, context = [s.width for s in layers.values()], next(iter(layers.values())).context
+    if (adapter.widths, adapter.context) == (widths, context):
+        return
+    if (len(adapter.widths), adapter.context) == (len(widths), context):
+        raise IPAdapterError(
+            f"{loaded.file} is for another model: its layers are up to {max(adapter.widths)} wide, "
+            f"the model's up to {max(widths)}"
+        )
+    made_for = base_model_name(len(adapter.widths), adapter.context)
+    model = base_model_name(len(layers), context)
+    raise IPAdapterError(
+        f"{loaded.file} is for another base model: the adapter{_named(made_for)} has "
+        f"{len(adapter.widths)} layers reading width {adapter.context}, the model{_named(model)} "
+        f"has {len(layers)} reading width {context}; choose an adapter for "
+        f"{model or 'this model'}, or another checkpoint"
+    )
+
+
+def _named(name: str | None) -> str:
+    return f" ({name})" if name else ""
 
 
 class IPAdapterModelLoader(io.ComfyNode):
@@ -110,57 +134,12 @@ class IPAdapterModelLoader(io.ComfyNode):
         return io.NodeOutput(load_adapter(full_path("ipadapter", ipadapter_file)))
 
 
-def full_path(folder: str, name: str) -> str:
-    """Where a file of a models folder lies; IPAdapterError if it is gone."""
-    path = folder_paths.get_full_path(folder, name)
-    if path is None:
-        raise IPAdapterError(f"{name} is not in models/{folder} (any more)")
-    return path
-
-
-class InUse(Generic[Loaded]):
-    """One file in use is one copy in memory, however many nodes load it."""
-
-    def __init__(self) -> None:
-        self._loaded: weakref.WeakValueDictionary[tuple[str, int, int], Loaded] = (
-            weakref.WeakValueDictionary()
-        )
-
-    def get(self, path: str, load: Callable[[str], Loaded]) -> Loaded:
-        """What the file was loaded as, as long as that is in use and the file has not changed."""
-        stat = os.stat(path)
-        key = (os.path.realpath(path), stat.st_mtime_ns, stat.st_size)
-        loaded = self._loaded.get(key)
-        if loaded is None:
-            loaded = self._loaded[key] = load(path)
-        return loaded
-
-
 _adapters: InUse[LoadedAdapter] = InUse()
 
 
 def load_adapter(path: str) -> LoadedAdapter:
     """Load an adapter file. IPAdapterError names the file when it cannot be used."""
     return _adapters.get(path, lambda path: LoadedAdapter(read_file(path), os.path.basename(path)))
-
-
-def read_file(path: str) -> object:
-    """What a file holds; nothing in it is executed, and nothing hostile allocated."""
-    check_file(path)
-    file = os.path.basename(path)
-    try:
-        return comfy.utils.load_torch_file(path, safe_load=True)
-    except UNREADABLE as error:
-        raise IPAdapterError(
-            f"{file} cannot be read: it is cut short or no model file; download it again"
-        ) from error
-
-
-# What reading can still raise after that check.
-UNREADABLE = (
-    SafetensorError, RuntimeError, ValueError, EOFError, OSError, LookupError, AttributeError,
-    TypeError, pickle.UnpicklingError,
-)  # fmt: skip
 
 
 # Adapters that came as another pack's value, kept as long as its tensors live.

@@ -15,12 +15,12 @@ from ...ipadapter.detection import EncoderKind, adapter_kind, encoder_kind, face
 from ...ipadapter.errors import IPAdapterError
 from ...ipadapter.header import check_file
 from ...ipadapter.published import PRESETS, File, is_published_as
-from ..model.layers import find_layers
-from ..model.lora import apply_face_lora, apply_lora_file
-from ..sampling.patching import encoder_hid_proj
+from ..model.layers import encoder_hid_proj, find_layers
+from ..model.lora import apply_face_lora, apply_lora
+from ..shared.files import InUse, full_path, read_file
 from ..shared.inputs import IPAdapterSocket
 from ..shared.notices import say
-from .adapter import InUse, LoadedAdapter, NamedAdapter, Pipeline, full_path, load_adapter
+from .adapter import LoadedAdapter, NamedAdapter, Pipeline, load_adapter
 from .insightface import load_insightface
 from .insightface_models import PROVIDERS
 from .scan import find_files, where
@@ -130,7 +130,9 @@ def put_together(
     loaded = under_its_name(load_adapter(full_path("ipadapter", choice.name)), choice, preset)
     clip_vision = load_encoder(full_path("clip_vision", encoder)) if encoder else None
     if lora:
-        model = apply_lora_file(model, full_path("loras", lora), lora_strength)
+        path = full_path("loras", lora)
+        if lora_strength:
+            model = apply_lora(model, read_file(path), lora_strength, os.path.basename(path))
     else:
         model = apply_face_lora(model, loaded.lora, lora_strength, loaded.file)
     inside = "inside it" if loaded.lora and lora_strength else None

@@ -18,8 +18,8 @@ from torch import Tensor
 from ...ipadapter.errors import IPAdapterError
 from ...ipadapter.preprocess import fit_to_encoder, rgb
 from ...ipadapter.vision_layouts import vision_tensors
+from ..shared.files import full_path, read_file
 from ..shared.notices import say
-from .adapter import full_path, read_file
 from .openclip_towers import (
     AUTO,
     architectures,

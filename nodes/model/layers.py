@@ -1,16 +1,16 @@
-"""The cross-attentions of a model: found by walking its UNet, never listed by hand."""
+"""What a loaded model has: its cross-attentions, found by walking its UNet, and Kolors' projection."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import torch
 from comfy.ldm.modules.attention import SpatialTransformer
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
-from ...ipadapter.base_models import Layer, base_model_name
+from ...ipadapter.base_models import Layer
 from ...ipadapter.errors import IPAdapterError
-from ..loading.adapter import LoadedAdapter
 
 
 class LayerShape(NamedTuple):
@@ -70,30 +70,9 @@ def spatial_transformers(block: Any) -> Iterator[tuple[str, SpatialTransformer]]
             yield name, module
 
 
-def check_model(model: Any, loaded: LoadedAdapter) -> None:
-    """IPAdapterError unless the adapter is for this model: said before anything is encoded."""
-    check_fit(loaded, find_layers(model))
-
-
-def check_fit(loaded: LoadedAdapter, layers: Mapping[Layer, LayerShape]) -> None:
-    adapter = loaded.adapter
-    widths, context = [s.width for s in layers.values()], next(iter(layers.values())).context
-    if (adapter.widths, adapter.context) == (widths, context):
-        return
-    if (len(adapter.widths), adapter.context) == (len(widths), context):
-        raise IPAdapterError(
-            f"{loaded.file} is for another model: its layers are up to {max(adapter.widths)} wide, "
-            f"the model's up to {max(widths)}"
-        )
-    made_for = base_model_name(len(adapter.widths), adapter.context)
-    model = base_model_name(len(layers), context)
-    raise IPAdapterError(
-        f"{loaded.file} is for another base model: the adapter{_named(made_for)} has "
-        f"{len(adapter.widths)} layers reading width {adapter.context}, the model{_named(model)} "
-        f"has {len(layers)} reading width {context}; choose an adapter for "
-        f"{model or 'this model'}, or another checkpoint"
-    )
-
-
-def _named(name: str | None) -> str:
-    return f" ({name})" if name else ""
+def encoder_hid_proj(model: Any) -> torch.nn.Module | None:
+    """The module with which Kolors' UNet narrows its text, where a loader has set it."""
+    try:
+        return model.get_model_object("diffusion_model.encoder_hid_proj")
+    except AttributeError:
+        return None

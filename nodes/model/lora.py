@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from typing import Any
 
@@ -12,7 +11,6 @@ from torch import Tensor
 
 from ...ipadapter.checkpoint import LORA
 from ...ipadapter.errors import IPAdapterError
-from ..loading.adapter import read_file
 from ..shared.notices import say
 from .layers import spatial_transformers, unet_blocks, unet_of
 
@@ -47,12 +45,8 @@ def apply_face_lora(model: Any, lora: dict[str, Tensor], strength: float, file: 
     return added
 
 
-def apply_lora_file(model: Any, path: str, strength: float) -> Any:
-    """A clone of the model with a LoRA from a file of its own."""
-    if strength == 0:
-        return model
-    content = read_file(path)
-    file = os.path.basename(path)
+def apply_lora(model: Any, content: object, strength: float, file: str) -> Any:
+    """A clone of the model with a LoRA that is a file of its own, given what that holds."""
     if not isinstance(content, dict) or not content:
         raise IPAdapterError(f"{file} is no LoRA: it holds a {type(content).__name__}")
     return _add(model, content, strength, file)[0]

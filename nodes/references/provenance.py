@@ -2,29 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
-
-import torch
-from torch import nn
+from typing import Any
 
 from ...ipadapter.errors import IPAdapterError
 from ...ipadapter.reference import EncodedReference, MadeWith
-
-if TYPE_CHECKING:
-    from ..loading.adapter import LoadedAdapter
-
-
-def projection_digest(projection: nn.Module) -> str:
-    """A digest of the names, shapes and contents of a projection's tensors."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name, tensor in sorted(projection.state_dict().items()):
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(
-            memoryview(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-        )
-    return digest.hexdigest()
+from ..loading.adapter import LoadedAdapter
 
 
 def made_with(reference: EncodedReference, loaded: LoadedAdapter) -> EncodedReference:

@@ -11,8 +11,7 @@ from torch import Tensor
 from ...ipadapter.errors import IPAdapterError
 from ...ipadapter.reference import EncodedReference, LayerSchedule, Region
 from ...weight_types.layers import does_nothing
-from ..loading.adapter import LoadedAdapter, Pipeline, accept_adapter
-from ..model.layers import check_model
+from ..loading.adapter import LoadedAdapter, Pipeline, accept_adapter, check_model
 from ..model.lora import apply_face_lora
 from ..references.encode import encode_reference
 from ..references.provenance import check_origin

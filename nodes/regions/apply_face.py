@@ -10,8 +10,7 @@ from torch import Tensor
 from ...ipadapter.errors import IPAdapterError
 from ...ipadapter.reference import LayerSchedule
 from ...weight_types.layers import does_nothing
-from ..loading.adapter import accept_adapter
-from ..model.layers import check_model
+from ..loading.adapter import accept_adapter, check_model
 from ..references.face_inputs import (
     NOISE,
     encode_inputs,

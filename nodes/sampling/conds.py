@@ -7,18 +7,12 @@ that each guider orders in its own way. Their origin is in the guider's named co
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from ...masks.layout import Area
+from .types import Chunk
 
 Conds = Sequence[dict[str, Any]]
-
-
-class Chunk(NamedTuple):
-    """One conditioning in a UNet call."""
-
-    positive: bool
-    area: Area | None  # None covers everything
 
 
 # Names that guiders give; any other is positive unless it begins like a negative.

@@ -12,13 +12,13 @@ from ...ipadapter.reference import Region
 from ...masks.grid import pyramid
 from ...masks.guessed_grid import to_guessed_grid
 from ...masks.layout import Area, crop_to_grid, per_latent
-from .keys_values import Call, Lane, per_latent_lane
+from .keys_values import per_latent_lane
 from .step_schedule import Moment
+from .types import Call, Grid, Lane
 
 LEVELS = 4  # of a UNet: their masks are made before the layers run
 KEPT = 32  # kinds of call whose masks stay: a long clip has another for each of its windows
 
-Grid = tuple[int, int]
 Moments = tuple[Moment, ...]
 PerLane = list["Tensor | None"]  # None where nothing needs to be multiplied
 

@@ -3,32 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...ipadapter.attention import Rows
-from ...ipadapter.reference import Region
 from ...masks.layout import per_latent
-from .conds import Chunk
-
-if TYPE_CHECKING:
-    from .patching import RegionKV
-
-Lane = tuple[Region, ...]  # references of one token count, which share a pass
-
-
-class Call(NamedTuple):
-    """What tells one UNet call of a run from another."""
-
-    chunks: tuple[Chunk, ...]  # conditionings that share this call
-    latents: int  # per chunk
-    canvas: tuple[int, int]  # of the whole latent, in cells
-    grid: tuple[int, int]  # of what the UNet is given: the canvas, or an area of it
-    window: tuple[int, ...] | None  # which frames the latents are
-    device: torch.device
-    dtype: torch.dtype
+from .types import Call, Lane, RegionKV
 
 
 def group_by_tokens(regions: Sequence[RegionKV]) -> list[list[RegionKV]]:

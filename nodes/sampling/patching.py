@@ -22,39 +22,11 @@ from ...ipadapter.errors import IPAdapterError
 from ...ipadapter.reference import Region
 from ...weight_types.attention import Weight, weight_type
 from ...weight_types.layers import spread
-from ..loading.adapter import LoadedAdapter
-from ..model.layers import LayerShape, check_fit, find_layers
+from ..loading.adapter import LoadedAdapter, check_fit
+from ..model.layers import LayerShape, encoder_hid_proj, find_layers
 from ..shared.notices import say
-from .run import KEY, CallInputs, wrappers
-
-
-class Slot(NamedTuple):
-    """One patch of ours: a layer, and which of our patches there (see ``add_region``)."""
-
-    layer: Layer
-    depth: int
-
-
-class RegionKV(NamedTuple):
-    """Keys and values of a region in one layer, weight folded in, on the CPU.
-
-    Index 0 of the first dimension is the negative's, 1 the positive's; ``images`` is 1 unless
-    picture i goes to latent i. With few tokens k is [2, images, heads, dim, tokens], with the scale
-    1 / sqrt(dim) folded in, and v [2, images, heads, tokens, dim]; with many, both are
-    [2, images, tokens, heads * dim].
-    """
-
-    region: Region
-    k: Tensor
-    v: Tensor
-
-    @property
-    def fused(self) -> bool:
-        return self.k.ndim == 5
-
-    @property
-    def tokens(self) -> int:
-        return self.v.shape[-2]
+from .run import CallInputs, wrappers
+from .types import KEY, RegionKV, Slot
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +137,7 @@ def _attach(model: Any, patches: Patches) -> None:
     model.attachments.pop(KEY, None)
     if patches:
         model.set_attachments(KEY, MappingProxyType(dict(patches)))
-    for kind, wrapper in wrappers(model.attachments.get(KEY, NO_PATCHES)).items():
+    for kind, wrapper in wrappers({slot: patch.regions for slot, patch in patches.items()}).items():
         model.remove_wrappers_with_key(kind, KEY)
         if regions_in(patches):
             model.add_wrapper_with_key(kind, KEY, wrapper)
@@ -244,14 +216,6 @@ def image_tokens(loaded: LoadedAdapter, region: Region, model: Any) -> Tensor:
         )
     weights = {name: weight.to(device).float() for name, weight in project.state_dict().items()}
     return torch.func.functional_call(project, weights, (tokens,)) * region.token_scale
-
-
-def encoder_hid_proj(model: Any) -> torch.nn.Module | None:
-    """The module with which Kolors' UNet narrows its text, where a loader has set it."""
-    try:
-        return model.get_model_object("diffusion_model.encoder_hid_proj")
-    except AttributeError:
-        return None
 
 
 def project_region(

@@ -16,15 +16,13 @@ from ...ipadapter.reference import Region
 from ...masks.grid import to_grid
 from ...masks.layout import Area
 from ..shared.notices import say
-from .conds import Chunk
-from .keys_values import Call, Lane
 from .patching import regions_of
 from .run import record_in
+from .types import Call, Chunk, Grid, Lane
 
 RECORD_KEY = "ipadapter_regions_record"
 KEPT = 4  # runs of a record: a picture is often sampled in two or three
 
-Grid = tuple[int, int]
 Norms = WeakTensorKeyDictionary  # of values that are still laid out
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 import torch
 from comfy.patcher_extension import WrappersMP
@@ -21,34 +21,38 @@ from ...masks.layout import same_shape
 from ..shared.notices import say
 from .conds import chunks_of_call, resolve
 from .group_masks import LaneMasks, Moments
-from .keys_values import Call, Lane, frames, group_by_tokens, lay_out, per_latent_lane
+from .keys_values import frames, group_by_tokens, lay_out, per_latent_lane
 from .step_schedule import Timetable
-
-if TYPE_CHECKING:
-    from .patching import Patches, RegionKV, Slot
-    from .recording import Meter, Recording
-
-KEY = "ipadapter_regions"
-RUN_KEY = "ipadapter_regions_run"
-CHUNKS_KEY = "ipadapter_regions_chunks"
-RECORDING_KEY = "ipadapter_regions_recording"
+from .types import (
+    CHUNKS_KEY,
+    KEY,
+    RECORDING_KEY,
+    RUN_KEY,
+    Acting,
+    Call,
+    CallRecorder,
+    Lane,
+    RegionKV,
+    RunRecorder,
+    Slot,
+)
 
 KEPT = 8  # layouts of keys and values: a long clip needs another for each of its windows
 
-SlotRows: TypeAlias = "dict[Slot, list[tuple[int, Rows]]]"  # by lane
+SlotRows = dict[Slot, list[tuple[int, Rows]]]  # by lane
 
 
-def record_in(guider: Any, recording: Recording) -> None:
+def record_in(guider: Any, recording: RunRecorder) -> None:
     """Have the run that a guider is about to start recorded."""
     guider.model_options["transformer_options"][RECORDING_KEY] = recording  # this run's own copy
 
 
-def wrappers(patches: Patches) -> dict[str, Callable[..., Any]]:
-    """The three wrappers of a model with these patches."""
+def wrappers(acting: Acting) -> dict[str, Callable[..., Any]]:
+    """The three wrappers of a model in which these regions act."""
 
     def outer_sample(executor: Any, noise: Tensor, *args: Any, **kwargs: Any) -> Any:
         guider = executor.class_obj
-        run = Run(patches, guider)
+        run = Run(acting, guider)
         run.tell(noise)
         guider.model_options["transformer_options"][RUN_KEY] = run  # this run's own copy
         return executor(noise, *args, **kwargs)
@@ -80,7 +84,7 @@ def wrappers(patches: Patches) -> dict[str, Callable[..., Any]]:
         inputs = run and run.inputs(x, t, options, executor.class_obj.get_dtype_inference())
         if inputs:
             inputs.over_time = "num_video_frames" in kwargs
-            recording: Recording | None = options.get(RECORDING_KEY)
+            recording: RunRecorder | None = options.get(RECORDING_KEY)
             if recording is not None:
                 inputs.meter = recording.meter(inputs.call, frames(options, inputs.call.latents))
             options = {**options, KEY: inputs}
@@ -104,7 +108,7 @@ class CallInputs:
         self._run, self._now = run, run.masks.now(call, moments)
         self._masks = run.masks.ready(call, moments)
         self.over_time = False  # whether the model's layers also attend over time
-        self.meter: Meter | None = None  # where attention is recorded
+        self.meter: CallRecorder | None = None  # where attention is recorded
         self._fitted: set[Slot] = set()
         masks = [None if m is None else len(m) for m in self._masks[call.grid]]
         # A name for everything about the call that is not the contents of a tensor.
@@ -165,15 +169,15 @@ def counts(region: Region) -> dict[str, int]:
 class Run:
     """One sampling run: what is worked out once, and kept until its end."""
 
-    def __init__(self, patches: Patches, guider: Any):
+    def __init__(self, acting: Acting, guider: Any):
         self.guider = guider
         lanes: dict[Lane, int] = {}
         self._lanes_of: dict[Slot, list[tuple[int, list[RegionKV]]]] = {
             slot: [
                 (lanes.setdefault(tuple(kv.region for kv in group), len(lanes)), group)
-                for group in group_by_tokens(patch.regions)
+                for group in group_by_tokens(regions)
             ]
-            for slot, patch in patches.items()
+            for slot, regions in acting.items()
         }
         self.lanes = list(lanes)
         self._regions = list(dict.fromkeys(region for lane in lanes for region in lane))

@@ -12,7 +12,7 @@ import torch
 from ipadapter_pack.masks.grid import pyramid
 from ipadapter_pack.nodes.model.layers import find_layers
 from ipadapter_pack.nodes.sampling.group_masks import LEVELS
-from ipadapter_pack.nodes.sampling.run import RUN_KEY
+from ipadapter_pack.nodes.sampling.types import RUN_KEY
 from torch import Tensor
 
 from . import sizes

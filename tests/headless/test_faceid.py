@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from ipadapter_pack.ipadapter.errors import IPAdapterError
 from ipadapter_pack.nodes.loading import insightface_models as face_models
 from ipadapter_pack.nodes.loading.adapter import LoadedAdapter, Pipeline, accept_adapter
-from ipadapter_pack.nodes.model.lora import apply_face_lora, apply_lora_file, attention_names
+from ipadapter_pack.nodes.model.lora import apply_face_lora, apply_lora, attention_names
 from ipadapter_pack.nodes.regions.apply_face import ApplyIPAdapterFaceID, EncodeFaceID
 from ipadapter_pack.nodes.regions.change import RemoveReferences
 from ipadapter_pack.tests import tiny
@@ -21,7 +21,7 @@ from ipadapter_pack.tests.headless import oracle
 from ipadapter_pack.tests.headless.support import ENCODER, apply, left_half
 from ipadapter_pack.tests.near import assert_near
 from ipadapter_pack.workflows import tiny_faces
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 TIMESTEP = 500
 ANNA = tiny_faces.picture([("red", 40, 30, 120)], 240, 320)
@@ -182,7 +182,7 @@ def test_a_separate_lora_file_is_the_same_lora(recogniser, tmp_path, caplog, loa
     path = str(tmp_path / "tiny_lora.safetensors")
     save_file(kohya(model, loaded.lora), path)
     if loader == "ours":
-        carrying = apply_lora_file(model, path, 0.6)
+        carrying = apply_lora(model, load_file(path), 0.6, "tiny_lora.safetensors")
     else:
         carrying = comfy.sd.load_lora_for_models(
             model, None, comfy.utils.load_torch_file(path), 0.6, 0

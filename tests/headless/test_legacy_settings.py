@@ -6,7 +6,7 @@ import torch
 from ipadapter_pack.ipadapter.errors import IPAdapterError
 from ipadapter_pack.nodes.legacy import compat, faces, styles
 from ipadapter_pack.nodes.legacy.apply import IPAdapterAdvanced, IPAdapterBatch
-from ipadapter_pack.nodes.sampling.patching import KEY
+from ipadapter_pack.nodes.sampling.types import KEY
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.support import ENCODER, adapter
 

@@ -8,7 +8,8 @@ import torch
 from comfy_extras import nodes_perpneg, nodes_sag
 from comfy_extras.nodes_custom_sampler import DualCFGGuider
 from ipadapter_pack.masks.layout import Area
-from ipadapter_pack.nodes.sampling.conds import Chunk, is_positive, resolve
+from ipadapter_pack.nodes.sampling.conds import is_positive, resolve
+from ipadapter_pack.nodes.sampling.types import Chunk
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.support import Layers, adapter, apply, left_half
 

@@ -1,0 +1,63 @@
+"""Model files: where they lie, what they hold, and one copy of what is in use."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import weakref
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+import comfy.utils
+import folder_paths
+from safetensors import SafetensorError
+
+from ...ipadapter.errors import IPAdapterError
+from ...ipadapter.header import check_file
+
+Loaded = TypeVar("Loaded")
+
+
+def full_path(folder: str, name: str) -> str:
+    """Where a file of a models folder lies; IPAdapterError if it is gone."""
+    path = folder_paths.get_full_path(folder, name)
+    if path is None:
+        raise IPAdapterError(f"{name} is not in models/{folder} (any more)")
+    return path
+
+
+def read_file(path: str) -> object:
+    """What a file holds; nothing in it is executed, and nothing hostile allocated."""
+    check_file(path)
+    file = os.path.basename(path)
+    try:
+        return comfy.utils.load_torch_file(path, safe_load=True)
+    except UNREADABLE as error:
+        raise IPAdapterError(
+            f"{file} cannot be read: it is cut short or no model file; download it again"
+        ) from error
+
+
+# What reading can still raise after that check.
+UNREADABLE = (
+    SafetensorError, RuntimeError, ValueError, EOFError, OSError, LookupError, AttributeError,
+    TypeError, pickle.UnpicklingError,
+)  # fmt: skip
+
+
+class InUse(Generic[Loaded]):
+    """One file in use is one copy in memory, however many nodes load it."""
+
+    def __init__(self) -> None:
+        self._loaded: weakref.WeakValueDictionary[tuple[str, int, int], Loaded] = (
+            weakref.WeakValueDictionary()
+        )
+
+    def get(self, path: str, load: Callable[[str], Loaded]) -> Loaded:
+        """What the file was loaded as, as long as that is in use and the file has not changed."""
+        stat = os.stat(path)
+        key = (os.path.realpath(path), stat.st_mtime_ns, stat.st_size)
+        loaded = self._loaded.get(key)
+        if loaded is None:
+            loaded = self._loaded[key] = load(path)
+        return loaded
