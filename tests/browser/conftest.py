@@ -5,7 +5,7 @@ import json
 import pytest
 from ipadapter_pack.tests.browser.frontend import Frontend
 from ipadapter_pack.tools.browser import BrowserError, chromium
-from ipadapter_pack.workflows.server import PACK, running
+from ipadapter_pack.workflows.runner.server import PACK, running
 from playwright.sync_api import sync_playwright
 
 FLAGS = [

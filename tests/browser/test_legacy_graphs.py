@@ -8,8 +8,8 @@ from ipadapter_pack.tests import legacy_graphs
 from ipadapter_pack.tests.browser.frontend import Frontend
 from ipadapter_pack.tests.headless.legacy_runs import PROMPTS, kind_of
 from ipadapter_pack.tests.legacy_graphs.files import upload
-from ipadapter_pack.workflows.client import Client
-from ipadapter_pack.workflows.server import running
+from ipadapter_pack.workflows.runner.client import Client
+from ipadapter_pack.workflows.runner.server import running
 
 SAVED = legacy_graphs.saved()
 MODELS = {

@@ -16,7 +16,7 @@ import pytest
 import torch
 from ipadapter_pack.ipadapter.errors import IPAdapterError
 from ipadapter_pack.nodes import face_models, insightface
-from ipadapter_pack.workflows import tiny_faces
+from ipadapter_pack.workflows.tiny import faces as tiny_faces
 
 PICTURE = tiny_faces.picture(
     [("red", 300, 40, 40), ("green", 60, 200, 90), ("blue", 400, 160, 200)]
