@@ -3,7 +3,7 @@ PYTHON ?= python3
 WORKERS ?= 2
 RUN = $(PYTHON) tools/with_comfyui.py
 
-.PHONY: demo test test-all margins compat bench lint format
+.PHONY: demo test test-all margins compat bench workflows lint format
 
 demo:  ## two references in two regions: pictures in demo/
 	$(RUN) workflows/demo.py $(ARGS)
@@ -24,6 +24,9 @@ compat:  ## loading and running in five ComfyUI versions; VERSIONS="0.16.3 0.30.
 
 bench:  ## what references cost: tables in tests/bench/results/
 	$(RUN) --dev tests/bench/bench.py $(ARGS)
+
+workflows:  ## the bundled graphs, from what workflows/authoring says
+	$(RUN) -m workflows.authoring.build $(ARGS)
 
 lint:  ## style, formatting, types
 	$(RUN) --dev -m ruff check .

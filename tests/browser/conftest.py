@@ -6,8 +6,8 @@ import pytest
 from ipadapter_pack.tests.browser.frontend import Frontend
 from ipadapter_pack.tests.legacy_graphs.files import upload
 from ipadapter_pack.tools.browser import BrowserError, chromium
-from ipadapter_pack.workflows.client import Client
-from ipadapter_pack.workflows.server import PACK, running
+from ipadapter_pack.workflows.runner.client import Client
+from ipadapter_pack.workflows.runner.server import PACK, running
 from playwright.sync_api import sync_playwright
 
 FLAGS = [

@@ -3,7 +3,7 @@
 import copy
 
 import pytest
-from ipadapter_pack.workflows.server import PACK
+from ipadapter_pack.workflows.runner.server import PACK
 
 V1_VALUES = [True, 0.25, 0.9, 0.8, 0.7, 0.6]
 V1_WIDGETS = {

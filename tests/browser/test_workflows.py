@@ -7,7 +7,7 @@ import sys
 import urllib.request
 
 import pytest
-from ipadapter_pack.workflows.server import PACK
+from ipadapter_pack.workflows.runner.server import PACK
 
 FOLDER = PACK / "workflows"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
@@ -32,7 +32,8 @@ def test_there_are_fourteen():
 
 
 def test_the_description_gives_these_files(tmp_path):
-    subprocess.run([sys.executable, FOLDER / "build.py", tmp_path], check=True)
+    command = [sys.executable, "-m", "workflows.authoring.build", str(tmp_path)]
+    subprocess.run(command, cwd=PACK, check=True)
     written = [path.relative_to(tmp_path) for path in tmp_path.rglob("*.json")]
     assert len(written) == 2 * len(NAMES)
     for path in written:

@@ -9,9 +9,9 @@ from functools import partial
 
 import numpy as np
 
-from ...workflows.client import Client, Graph, title
-from ...workflows.errors import RunError
-from ...workflows.runner import bundled
+from ...workflows.runner.client import Client
+from ...workflows.runner.errors import RunError
+from ...workflows.runner.graphs import Graph, bundled, title
 from ..headless.runs import decoded, key_of, left_half, person, set_inputs, small, uploaded
 from ..legacy_graphs import prompts
 from ..legacy_graphs.files import upload

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from ...workflows import tiny_faces, tiny_models
+from ...workflows.tiny import faces as tiny_faces
+from ...workflows.tiny import models as tiny_models
 from ..headless.packs import registered
 
 ADAPTERS = {

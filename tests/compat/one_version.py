@@ -21,8 +21,8 @@ def main(version: str, folder: str, only: str) -> int:
     sys.path.insert(0, str(ROOT))
     importlib.import_module("tests.conftest")
     from ipadapter_pack.tests.compat import checks
-    from ipadapter_pack.workflows.errors import RunError
-    from ipadapter_pack.workflows.server import running
+    from ipadapter_pack.workflows.runner.errors import RunError
+    from ipadapter_pack.workflows.runner.server import running
 
     models = {kind.name: [kind] for kind in Path(folder, "models").iterdir()}
     nodes = set(Path(folder, "nodes.txt").read_text().split())

@@ -10,8 +10,8 @@ import_comfyui("--cpu", "--use-pytorch-cross-attention")
 import folder_paths  # noqa: E402
 import torch  # noqa: E402
 from ipadapter_pack.tests.compat import expected  # noqa: E402
-from ipadapter_pack.workflows.client import Client  # noqa: E402
-from ipadapter_pack.workflows.server import running  # noqa: E402
+from ipadapter_pack.workflows.runner.client import Client  # noqa: E402
+from ipadapter_pack.workflows.runner.server import running  # noqa: E402
 
 # The models are so small that a second thread only waits.
 THREADS = os.environ.get("IPADAPTER_REGIONS_THREADS", "1")

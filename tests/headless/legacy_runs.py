@@ -12,8 +12,9 @@ import numpy as np
 from ipadapter_pack.tests import legacy_graphs
 from ipadapter_pack.tests.headless.legacy_table import RENAMED
 from ipadapter_pack.tests.legacy_graphs.files import NAMES, copy, upload
-from ipadapter_pack.workflows.client import Client, Graph
-from ipadapter_pack.workflows.errors import RunError
+from ipadapter_pack.workflows.runner.client import Client
+from ipadapter_pack.workflows.runner.errors import RunError
+from ipadapter_pack.workflows.runner.graphs import Graph
 from PIL import Image
 
 Inputs = dict[str, Any]

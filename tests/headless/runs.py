@@ -6,10 +6,10 @@ import io
 from typing import Any
 
 import numpy as np
-from ipadapter_pack.workflows import tiny_faces
-from ipadapter_pack.workflows.client import Client, Graph, title
-from ipadapter_pack.workflows.runner import load, upload
-from ipadapter_pack.workflows.showcase import as_png
+from ipadapter_pack.workflows.runner.client import Client
+from ipadapter_pack.workflows.runner.graphs import Graph, load, title
+from ipadapter_pack.workflows.runner.pictures import as_png, upload
+from ipadapter_pack.workflows.tiny import faces as tiny_faces
 from PIL import Image, ImageSequence
 
 # The tiny models in the place of those that the bundled workflows ask for.

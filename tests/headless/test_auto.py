@@ -20,8 +20,9 @@ from ipadapter_pack.nodes.regions.apply import ApplyIPAdapter
 from ipadapter_pack.nodes.regions.apply_face import ApplyIPAdapterFaceID
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.test_faceid import face_adapter, kohya
-from ipadapter_pack.workflows import tiny_faces, tiny_models
-from ipadapter_pack.workflows.tiny_layers import save
+from ipadapter_pack.workflows.tiny import faces as tiny_faces
+from ipadapter_pack.workflows.tiny import models as tiny_models
+from ipadapter_pack.workflows.tiny.layers import save
 from safetensors.torch import load_file, save_file
 
 FOLDERS = ("ipadapter", "clip_vision", "loras", "insightface")

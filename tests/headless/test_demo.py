@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from ipadapter_pack.workflows import showcase
+from ipadapter_pack.workflows.runner import showcase
 from PIL import Image
 
 PICTURES = ("result", "masks", "difference-left", "difference-right", "contact-sheet")

@@ -6,7 +6,7 @@ from ipadapter_pack.nodes.regions.apply_face import ApplyIPAdapterFaceID
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.support import ENCODER, adapter, apply, left_half
 from ipadapter_pack.tests.kernels import per_step
-from ipadapter_pack.workflows import tiny_faces
+from ipadapter_pack.workflows.tiny import faces as tiny_faces
 
 LAYERS = 16
 

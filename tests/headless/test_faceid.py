@@ -20,7 +20,7 @@ from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless import oracle
 from ipadapter_pack.tests.headless.support import ENCODER, apply, left_half
 from ipadapter_pack.tests.near import assert_near
-from ipadapter_pack.workflows import tiny_faces
+from ipadapter_pack.workflows.tiny import faces as tiny_faces
 from safetensors.torch import load_file, save_file
 
 TIMESTEP = 500

@@ -17,7 +17,7 @@ import torch
 from ipadapter_pack.ipadapter.errors import IPAdapterError
 from ipadapter_pack.nodes.loading import insightface
 from ipadapter_pack.nodes.loading import insightface_models as face_models
-from ipadapter_pack.workflows import tiny_faces
+from ipadapter_pack.workflows.tiny import faces as tiny_faces
 
 PICTURE = tiny_faces.picture(
     [("red", 300, 40, 40), ("green", 60, 200, 90), ("blue", 400, 160, 200)]

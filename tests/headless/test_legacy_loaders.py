@@ -30,7 +30,7 @@ from ipadapter_pack.tests.headless.test_auto import (
     took,
 )
 from ipadapter_pack.tests.headless.test_faceid import face_adapter, kohya
-from ipadapter_pack.workflows import tiny_faces
+from ipadapter_pack.workflows.tiny import faces as tiny_faces
 from safetensors.torch import save_file
 
 BASES = ("SD1.5", "SDXL")

@@ -4,8 +4,8 @@ import urllib.request
 
 import pytest
 from ipadapter_pack.tests.headless.legacy_table import BOTH, RENAMED, V1, V2
-from ipadapter_pack.workflows.client import Client
-from ipadapter_pack.workflows.server import PACK, running
+from ipadapter_pack.workflows.runner.client import Client
+from ipadapter_pack.workflows.runner.server import PACK, running
 
 OURS = f"custom_nodes.{PACK.name}"
 # Nothing outside nodes/legacy does what these do, or they are nodes of ours.

@@ -15,7 +15,7 @@ from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.mask_inputs import BAD_IMAGES, refuses, run
 from ipadapter_pack.tests.headless.support import ENCODER, adapter
 from ipadapter_pack.tests.near import assert_near
-from ipadapter_pack.workflows.errors import RunError
+from ipadapter_pack.workflows.runner.errors import RunError
 
 
 @pytest.fixture(scope="module")

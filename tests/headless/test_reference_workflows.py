@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from ipadapter_pack.tests.headless.runs import SMALL, result, stripes, uploaded
-from ipadapter_pack.workflows.errors import RunError
+from ipadapter_pack.workflows.runner.errors import RunError
 
 TINY = "tiny.safetensors"
 LOADERS = {

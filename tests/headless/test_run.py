@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from ipadapter_pack.tests.conftest import ROOT
 from ipadapter_pack.tests.headless.runs import SMALL, person, set_inputs, small, stripes
-from ipadapter_pack.workflows import model_files, runner
-from ipadapter_pack.workflows.client import Client
-from ipadapter_pack.workflows.errors import RunError
-from ipadapter_pack.workflows.server import running
+from ipadapter_pack.workflows.runner import assignments, command_line, graphs, model_files
+from ipadapter_pack.workflows.runner.client import Client
+from ipadapter_pack.workflows.runner.errors import RunError
+from ipadapter_pack.workflows.runner.server import running
 from PIL import Image
 
 QUICK = [f"--set=Empty Latent Image.{side}={SMALL[side]}" for side in ("width", "height")]
@@ -27,7 +27,7 @@ def run(client, tmp_path, capsys):
 
     def run(*arguments):
         options = [*arguments, "--server", client.url, "--out", str(tmp_path / "out")]
-        code = runner.main(options)
+        code = command_line.main(options)
         printed = capsys.readouterr()
         return code, printed.out.splitlines(), printed.err.splitlines()
 
@@ -54,21 +54,21 @@ def test_run_takes_a_graph_of_your_own(run, tmp_path):
 
 
 def test_run_lists_the_workflows_with_what_they_show(capsys):
-    assert runner.main(["--list"]) == 0
+    assert command_line.main(["--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == runner.bundled()
+    assert [line.split()[0] for line in lines] == graphs.bundled()
     assert all(len(line.split()) > 2 for line in lines)
 
 
 def test_run_sets_inputs_with_the_type_they_have(client):
     graph = small("two_references")
     for text in ("seed.value=3", "prompt.text=3", "KSampler.cfg=3", "seam.left=3"):
-        runner.read_assignment(graph, text).carry_out(graph, client)
+        assignments.read_assignment(graph, text).carry_out(graph, client)
     by_title = {node["_meta"]["title"]: node["inputs"] for node in graph.values()}
     values = [by_title["seed"]["value"], by_title["prompt"]["text"], by_title["KSampler"]["cfg"]]
     assert values == [3, "3", 3.0]
     assert [type(value) for value in values] == [int, str, float]
-    unfold = runner.read_assignment(graph, "Apply IPAdapter (left).unfold_batch=true")
+    unfold = assignments.read_assignment(graph, "Apply IPAdapter (left).unfold_batch=true")
     assert unfold.value is True
 
 
@@ -79,7 +79,7 @@ def test_run_uploads_a_picture_under_a_name_made_of_its_contents(client, tmp_pat
     names = set()
     for name in ("one.png", "two.png"):
         text = f"reference_left.image={tmp_path / name}"
-        runner.read_assignment(graph, text).carry_out(graph, client)
+        assignments.read_assignment(graph, text).carry_out(graph, client)
         (node,) = [n for n in graph.values() if n["_meta"]["title"] == "reference_left"]
         names.add(node["inputs"]["image"])
     (uploaded,) = names
@@ -174,7 +174,7 @@ def test_run_finds_each_model_of_a_face_workflow_by_its_path(model_folders, tmp_
         f"--set=reference_style.image={tmp_path / 'anna.png'}",
         f"--out={tmp_path}",
     ]
-    assert runner.main(["face_and_style", *options, *QUICK]) == 0
+    assert command_line.main(["face_and_style", *options, *QUICK]) == 0
     (path,) = tmp_path.glob("ipadapter_regions*.png")
     assert Image.open(path).size == (SMALL["width"], SMALL["height"])
 

@@ -12,10 +12,10 @@ from ipadapter_pack.tests.headless.runs import (
     stripes,
     uploaded,
 )
-from ipadapter_pack.workflows.client import Client, title
-from ipadapter_pack.workflows.errors import RunError
-from ipadapter_pack.workflows.runner import bundled
-from ipadapter_pack.workflows.server import PACK, running
+from ipadapter_pack.workflows.runner.client import Client
+from ipadapter_pack.workflows.runner.errors import RunError
+from ipadapter_pack.workflows.runner.graphs import bundled, title
+from ipadapter_pack.workflows.runner.server import PACK, running
 from PIL import Image
 
 APPLY = ("IPAdapterApply", "IPAdapterApplyFaceID", "IPAdapterRegion")

@@ -19,7 +19,7 @@ WIDTH = 768  # of what the tiny base adapter reads
 
 def files() -> dict[str, bytes]:
     """Name and contents."""
-    from ...workflows import tiny_faces
+    from ...workflows.tiny import faces as tiny_faces  # imports onnx
 
     person = tiny_faces.picture([("red", 60, 40, 120)], 240, 320)[0]
     made = {

@@ -14,7 +14,7 @@ import math
 import torch
 from torch import Tensor
 
-from .tiny_layers import Random, Tensors, layer, norm
+from .layers import Random, Tensors, layer, norm
 
 WIDTH = 320  # the only width that ComfyUI recognises as SD1.5; every level has it
 TEXT = 768

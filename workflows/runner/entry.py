@@ -8,7 +8,7 @@ import sys
 import types
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 GIVEN = {"COMFYUI_PATH", "COMFYUI_PYTHON", "IPADAPTER_REGIONS_CACHE"}
 ONCE = "IPADAPTER_REGIONS_STARTED"
 
@@ -23,7 +23,9 @@ def start(module: str) -> None:
     package.__path__ = [str(ROOT)]
     sys.modules["ipadapter_pack"] = package
     try:
-        sys.exit(importlib.import_module(f"ipadapter_pack.workflows.{module}").main(sys.argv[1:]))
+        sys.exit(
+            importlib.import_module(f"ipadapter_pack.workflows.runner.{module}").main(sys.argv[1:])
+        )
     except KeyboardInterrupt:
         sys.exit(130)
 

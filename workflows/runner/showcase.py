@@ -19,14 +19,16 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-from . import tiny_models
-from .client import Client, Graph, title
+from ..tiny import models as tiny_models
+from .client import Client
 from .errors import RunError
+from .graphs import Graph, load, node_titled
 from .model_files import add_models, choose_models, connected
-from .runner import load, upload
+from .pictures import as_png, upload
 from .server import comfyui
 from .sheet import Pixels, contact_sheet, heat_map, overlay
 
+TINY = Path(tiny_models.__file__).parent
 SIDES = ("left", "right")
 RANDOM = "Random weights: this shows where each reference acts, not what a trained model paints."
 # Without model files: a small picture in few steps.
@@ -126,16 +128,6 @@ def save_masks(graph: Graph) -> None:
         graph[name] = {"class_type": "SaveImage", "inputs": inputs, "_meta": {"title": name}}
 
 
-def node_titled(graph: Graph, name: str) -> str:
-    return next(node for node in graph if title(graph, node) == name)
-
-
-def as_png(image: Image.Image) -> bytes:
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    return file.getvalue()
-
-
 def pixels(image: Image.Image) -> Pixels:
     return np.asarray(image, np.float32) / np.float32(255)
 
@@ -148,7 +140,7 @@ def random_models() -> tuple[dict[str, str], dict[str, list[Path]]]:
         "ipadapter": ("ipadapter", tiny_models.adapter),
         "clip_vision": ("clip_vision", tiny_models.clip_vision),
     }
-    newest = max(source.stat().st_mtime for source in Path(__file__).parent.glob("tiny_*.py"))
+    newest = max(source.stat().st_mtime for source in TINY.glob("*.py"))
     folders: dict[str, list[Path]] = {}
     for kind, make in makers.values():
         path = cache / kind / "random.safetensors"

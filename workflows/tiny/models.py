@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .tiny_layers import Random, Tensors, norm, save, zeros
-from .tiny_unet import TEXT, WIDTH, autoencoder, unet
+from .layers import Random, Tensors, norm, save, zeros
+from .unet import TEXT, WIDTH, autoencoder, unet
 
 VISION = 1024  # CLIP ViT-L, the smallest that ComfyUI knows
 EMBEDS = 768

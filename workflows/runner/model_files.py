@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .client import Client, Graph, title
+from .client import Client
 from .errors import RunError
+from .graphs import Graph, title
 from .server import running
 
 # A model option: the node class and input that it sets, and the folder of such files.

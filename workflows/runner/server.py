@@ -24,7 +24,7 @@ from pathlib import Path
 
 from .errors import RunError
 
-PACK = Path(__file__).resolve().parent.parent
+PACK = Path(__file__).resolve().parents[2]
 ACCELERATOR = (
     "import torch as t; print(t.cuda.is_available() or t.backends.mps.is_available()"
     " or hasattr(t, 'xpu') and t.xpu.is_available())"

@@ -1,4 +1,4 @@
-"""Write the bundled workflows, each in both formats: ``python3 workflows/build.py [FOLDER]``.
+"""Write the bundled workflows, each in both formats: ``make workflows``.
 
 NAME.json is the graph that the frontend opens, api/NAME.json the same graph as a server runs it.
 There a node is addressed by its title: those in lower case and of one word (prompt, seed, mask,
@@ -11,10 +11,10 @@ import json
 import sys
 from pathlib import Path
 
-from authoring import faces, layers, passes, regions, together
-from authoring.graph import Graph
+from . import faces, layers, passes, regions, together
+from .graph import Graph
 
-FOLDER = Path(__file__).resolve().parent
+FOLDER = Path(__file__).resolve().parents[1]
 
 
 def write(graph: Graph, folder: Path) -> None:

@@ -15,8 +15,9 @@ import aiohttp
 from tqdm import tqdm
 
 from .errors import RunError
+from .graphs import Graph, title
+from .messages import failure, refusals
 
-Graph = dict[str, dict[str, Any]]  # the API format: node id -> class_type, inputs, _meta
 ENDINGS = ("execution_success", "execution_error", "execution_interrupted")
 
 
@@ -168,44 +169,6 @@ def progress_shower(bar: tqdm, graph: Graph) -> Callable[[str, dict], None]:
             bar.set_description(", ".join(title(graph, node["node_id"]) for node in running))
 
     return show
-
-
-def title(graph: Graph, node: str) -> str:
-    """A node's title, or its class where it has none."""
-    found = graph.get(node, {})
-    return found.get("_meta", {}).get("title") or found.get("class_type") or node
-
-
-def named(graph: Graph, node: str) -> str:
-    return f"{title(graph, node)} ({graph.get(node, {}).get('class_type', 'unknown class')})"
-
-
-def refusals(graph: Graph, answer: dict) -> list[str]:
-    """One line for each mistake that ComfyUI found in the graph before running it."""
-    lines = [
-        f"{named(graph, node)}: {error['message']}: {error['details']}{hint(error)}"
-        for node, errors in (answer.get("node_errors") or {}).items()
-        for error in errors["errors"]
-    ]
-    return lines or [answer["error"]["message"]]
-
-
-def hint(error: dict) -> str:
-    """Where a model of the workflow is not there: which option chooses another."""
-    chosen = {
-        "ckpt_name": "--checkpoint",
-        "ipadapter_file": "--ipadapter",
-        "clip_name": "--clip-vision",
-        "model_name": "--insightface",
-    }
-    name = str((error.get("extra_info") or {}).get("input_name"))
-    missing = error.get("type") == "value_not_in_list" and name in chosen
-    return f" (choose one with {chosen[name]})" if missing else ""
-
-
-def failure(graph: Graph, error: dict) -> str:
-    message = " ".join(error["exception_message"].split())
-    return f"{named(graph, error['node_id'])}: {message}"
 
 
 def as_job(entry: dict | None) -> dict[str, Any]:

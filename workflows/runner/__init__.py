@@ -1,0 +1,1 @@
+"""Running a graph without a browser, and the demo that does so."""
