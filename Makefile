@@ -3,7 +3,7 @@ PYTHON ?= python3
 WORKERS ?= 2
 RUN = $(PYTHON) tools/with_comfyui.py
 
-.PHONY: demo test test-all margins compat bench workflows lint format
+.PHONY: demo test test-all margins compat contract bench workflows lint format
 
 demo:  ## two references in two regions: pictures in demo/
 	$(RUN) workflows/demo.py $(ARGS)
@@ -21,6 +21,9 @@ margins:  ## the tests whose numbers come within a tenth of what they allow
 
 compat:  ## loading and running in five ComfyUI versions; VERSIONS="0.16.3 0.30.0", ONLY=faceid for some
 	COMFYUI_PATH= $(RUN) --dev tests/compat/compat.py $(VERSIONS) --only "$(ONLY)"
+
+contract:  ## what saved workflows rely on, into tests/contract/; ARGS=--release after a release
+	$(RUN) --dev tests/contract.py $(ARGS)
 
 bench:  ## what references cost: tables in tests/bench/results/
 	$(RUN) --dev tests/bench/bench.py $(ARGS)

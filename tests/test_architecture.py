@@ -16,7 +16,7 @@ PURE = {
     "ipadapter": (set(), {"torch", "torchvision", "numpy", "cv2", "PIL"}),
     "weight_types": ({"ipadapter"}, {"torch"}),
 }
-KNOW_OPTIONS = {"patching.py", "run.py", "roles.py"}
+KNOW_OPTIONS = {"patching.py", "run.py", "conds.py"}
 OPTIONS = {"transformer_options", "patches_replace", "cond_or_uncond", "activations_shape"}
 
 
