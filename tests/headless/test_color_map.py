@@ -26,7 +26,7 @@ from ipadapter_pack.tests.headless.mask_inputs import (
 from ipadapter_pack.tests.painted import jpeg, scaled, tensor
 from PIL import Image, ImageDraw, ImageFilter
 
-DOCS = Path(color_map.__file__).parent / "web" / "docs"
+DOCS = Path(color_map.__file__).parents[1] / "web" / "docs"
 GROUND, SUN, HOUSE, TREE, CAR = PALETTE = [
     *((235, 240, 250), (255, 200, 0), (200, 40, 40), (20, 120, 60), (60, 30, 150)),
 ]

@@ -93,7 +93,7 @@ def test_words_that_saved_graphs_depend_on(root):
     assert model_name.options == ["buffalo_l", "antelopev2"]
     assert schema.outputs[0].io_type == "INSIGHTFACE"
     assert all(socket.tooltip for socket in [*schema.inputs, *schema.outputs])
-    docs = Path(insightface.__file__).parent / "web" / "docs" / f"{schema.node_id}.md"
+    docs = Path(insightface.__file__).parents[1] / "web" / "docs" / f"{schema.node_id}.md"
     text = docs.read_text()
     assert text.startswith(f"# {schema.display_name}\n")
     assert "non-commercial research" in text

@@ -70,7 +70,7 @@ def test_ids_choices_and_words():
     for combo in schema.inputs[3:]:
         assert combo.options == ["max", "min", "mean", "first", "last"]
         assert combo.default == "max"
-    page = Path(latent_masks.__file__).parent / "web" / "docs" / f"{schema.node_id}.md"
+    page = Path(latent_masks.__file__).parents[1] / "web" / "docs" / f"{schema.node_id}.md"
     text = page.read_text()
     assert text.startswith(f"# {schema.display_name}\n")
     for socket in [*schema.inputs, *schema.outputs]:

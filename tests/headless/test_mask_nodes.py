@@ -32,7 +32,7 @@ WIDGETS = {
     "IPAdapterAdjustMask": ["mask", "threshold", "grow", "invert"],
     "IPAdapterFitMask": ["mask", "mode", "image", "latent", "width", "height", "outside"],
 }
-DOCS = Path(masks.__file__).parent / "web" / "docs"
+DOCS = Path(masks.__file__).parents[1] / "web" / "docs"
 
 
 def result(node, **inputs):
