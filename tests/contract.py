@@ -54,10 +54,6 @@ def without_texts(value: Any) -> Any:
     return [without_texts(v) for v in value] if isinstance(value, list | tuple) else value
 
 
-def written(nodes: dict[str, Any]) -> str:
-    return json.dumps(nodes, indent=1, ensure_ascii=False) + "\n"
-
-
 def changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     """Ids of the nodes that are new, gone or otherwise."""
     return [key for key in sorted({*before, *after}) if before.get(key) != after.get(key)]
@@ -70,11 +66,9 @@ def main(*arguments: str) -> None:
     from ipadapter_pack.tests.comfyui import import_comfyui
 
     import_comfyui("--cpu")
-    from ipadapter_pack.tests import contract
-
-    FOLDER.mkdir(exist_ok=True)
+    text = json.dumps(contract(), indent=1, ensure_ascii=False) + "\n"
     for file in [NOW, *([RELEASED] if "--release" in arguments else [])]:
-        file.write_text(contract.written(contract.contract()), encoding="utf-8")
+        file.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

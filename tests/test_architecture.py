@@ -1,4 +1,4 @@
-"""Who may import whom: the arrows between the folders, read from the source."""
+"""Who may import whom: the arrows between folders and rooms, read from the source; of types too."""
 
 import ast
 import sys
@@ -15,7 +15,19 @@ PURE = {
     "masks": (set(), {"torch", "PIL", "numpy", "scipy"}),
     "ipadapter": (set(), {"torch", "torchvision", "numpy", "cv2", "PIL"}),
     "weight_types": ({"ipadapter"}, {"torch"}),
+    "nodes/legacy/formulas": ({"ipadapter", "nodes"}, {"torch", "torchvision"}),
 }
+# Room of nodes/ -> those that it may import; each also imports from itself.
+ROOMS: dict[str, set[str]] = {
+    "shared": set(),
+    "model": {"shared"},
+    "loading": {"shared", "model"},
+    "references": {"shared", "model", "loading"},
+    "sampling": {"shared", "model", "loading"},
+    "masking": {"shared"},
+    "regions": {"shared", "model", "loading", "references", "sampling", "masking"},
+}
+ROOMS["legacy"] = set(ROOMS)
 KNOW_OPTIONS = {"patching.py", "run.py", "conds.py"}
 OPTIONS = {"transformer_options", "patches_replace", "cond_or_uncond", "activations_shape"}
 
@@ -26,32 +38,38 @@ def sources(folder: str) -> list[Path]:
     return found
 
 
-def imports(path: Path) -> Iterator[tuple[bool, str]]:
-    """(relative, first part of what is meant) of every import; relative ones from the root."""
+def imports(path: Path) -> Iterator[tuple[bool, tuple[str, ...]]]:
+    """(relative, path of the module) of every import; relative ones from the root."""
     folder = path.relative_to(ROOT).parent.parts
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from ((False, alias.name.split(".")[0]) for alias in node.names)
+            yield from ((False, tuple(alias.name.split("."))) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = folder[: len(folder) + 1 - node.level] if node.level else ()
-            module = (node.module or "").split(".") if node.module else []
+            module = (*base, *(node.module.split(".") if node.module else ()))
             for alias in node.names:
-                yield node.level > 0, (*base, *module, alias.name)[0]
+                inner = (*module, alias.name)
+                whole = bool(node.level) and ROOT.joinpath(*inner).with_suffix(".py").is_file()
+                yield node.level > 0, inner if whole or not module else module
+
+
+def ours(path: Path) -> set[tuple[str, ...]]:
+    return {module for relative, module in imports(path) if relative}
 
 
 @pytest.mark.parametrize("folder", PURE)
 def test_a_pure_folder_imports_only_what_it_may(folder):
-    ours, packages = PURE[folder]
-    allowed = {True: ours | {folder}, False: packages | set(sys.stdlib_module_names)}
+    folders, packages = PURE[folder]
+    allowed = {True: folders | {folder}, False: packages | set(sys.stdlib_module_names)}
     for path in sources(folder):
-        wrong = {name for relative, name in imports(path) if name not in allowed[relative]}
+        wrong = {m[0] for relative, m in imports(path) if m[0] not in allowed[relative]}
         assert not wrong, f"{path.relative_to(ROOT)} imports {sorted(wrong)}"
 
 
 def test_our_folders_are_imported_relatively():
     """ComfyUI imports the pack under any name; an absolute ``nodes`` is ComfyUI's own."""
     for path in sources("nodes"):
-        absolute = {name for relative, name in imports(path) if not relative}
+        absolute = {module[0] for relative, module in imports(path) if not relative}
         assert not absolute & {*PURE, "ipadapter_pack"}, path.relative_to(ROOT)
 
 
@@ -66,3 +84,28 @@ def test_only_three_files_know_the_keys_of_the_sampling_options():
         words = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         used = OPTIONS & {w.value for w in words if isinstance(w, ast.Constant)}
         assert not used or path.name in KNOW_OPTIONS, f"{path.relative_to(ROOT)} reads {used}"
+
+
+def test_the_hall_holds_the_extension_alone():
+    files = {path.name for path in (ROOT / "nodes").glob("*.py")}
+    assert files == {"__init__.py", "extension.py"}
+    assert {path.parent.name for path in (ROOT / "nodes").glob("*/*.py")} == ROOMS.keys()
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_looks_only_downwards(room):
+    for path in sources(f"nodes/{room}"):
+        seen = {module[1] for module in ours(path) if module[0] == "nodes"}
+        assert seen <= ROOMS[room] | {room}, f"{path.relative_to(ROOT)} looks into {seen}"
+
+
+def test_no_imports_go_in_a_circle():
+    arrows = {
+        path.relative_to(ROOT).with_suffix("").parts: ours(path)
+        for folder in ("nodes", "ipadapter", "masks", "weight_types")
+        for path in sources(folder)
+    }
+    while arrows:
+        free = {module for module, others in arrows.items() if not others & arrows.keys()}
+        assert free, f"in a circle: {sorted('.'.join(module) for module in arrows)}"
+        arrows = {module: others for module, others in arrows.items() if module not in free}
