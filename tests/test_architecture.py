@@ -109,3 +109,11 @@ def test_no_imports_go_in_a_circle():
         free = {module for module, others in arrows.items() if not others & arrows.keys()}
         assert free, f"in a circle: {sorted('.'.join(module) for module in arrows)}"
         arrows = {module: others for module, others in arrows.items() if module not in free}
+
+
+def test_the_formulas_of_older_packs_look_into_no_room():
+    """ComfyUI is imported in all of those."""
+    formulas = ("nodes", "legacy", "formulas")
+    for path in sources("/".join(formulas)):
+        wrong = {m for m in ours(path) if m[0] == "nodes" and m[:3] != formulas}
+        assert not wrong, f"{path.relative_to(ROOT)} imports {sorted(wrong)}"
