@@ -21,6 +21,7 @@ ASKING = {
     "tests/browser/test_legacy_encoder.py",
     "tests/browser/test_legacy_graphs.py",
     "tests/browser/test_workflows.py",
+    "tests/headless/test_authoring.py",
     "tests/headless/test_legacy_graphs.py",
     "tests/headless/test_legacy_table.py",
     "tests/headless/test_legacy_weights.py",

@@ -1,5 +1,6 @@
 """Write the bundled workflows, each in both formats: ``make workflows``.
 
+The nodes are as the newest ComfyUI defines them: one is started and asked for that.
 NAME.json is the graph that the frontend opens, api/NAME.json the same graph as a server runs it.
 There a node is addressed by its title: those in lower case and of one word (prompt, seed, mask,
 reference_left, output, ...) are the ones that are meant to be set or read.
@@ -10,9 +11,13 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
+from ..runner.client import Client
+from ..runner.server import running
 from . import faces, layers, passes, regions, together
 from .graph import Graph
+from .kinds import read_kinds
 
 FOLDER = Path(__file__).resolve().parents[1]
 
@@ -43,7 +48,13 @@ GRAPHS = [
     faces.face_and_style,
 ]
 
-if __name__ == "__main__":
-    target = Path(sys.argv[1]) if sys.argv[1:] else FOLDER
+
+def write_all(object_info: dict[str, Any], folder: Path) -> None:
+    kinds = read_kinds(object_info)
     for make in GRAPHS:
-        write(make(), target)
+        write(make(kinds), folder)
+
+
+if __name__ == "__main__":
+    with running() as url:
+        write_all(Client(url).object_info(), Path(sys.argv[1]) if sys.argv[1:] else FOLDER)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .graph import Graph, Group
-from .kinds import FACEID_PLUS_V2, PLUS, PORTRAIT
+from .kinds import Kinds
+from .model_files import FACEID_PLUS_V2, PLUS, PORTRAIT
 from .node import Node
 from .parts import (
     BLUE,
@@ -43,8 +44,8 @@ def add_face(graph: Graph, loaders: Loaders, name: str = "", **inputs: Node) -> 
     return model, graph.add("PreviewImage", "faces as found", images=model["faces"])
 
 
-def faceid() -> Graph:
-    graph = Graph("faceid", FACEID)
+def faceid(kinds: Kinds) -> Graph:
+    graph = Graph(kinds, "faceid", FACEID)
     loaders = with_insightface(graph, add_loaders(graph, ipadapter_file=FACEID_PLUS_V2))
     mask = graph.add("LoadImage", "mask")
     region = graph.add("InvertMask", "all that is not painted", mask=mask["MASK"])
@@ -80,8 +81,8 @@ FACEID = f"""## A person's face
 {downloads(FACEID_PLUS_V2)} {STORE_ENCODER}"""
 
 
-def portrait_several_photos() -> Graph:
-    graph = Graph("portrait_several_photos", SEVERAL_PHOTOS)
+def portrait_several_photos(kinds: Kinds) -> Graph:
+    graph = Graph(kinds, "portrait_several_photos", SEVERAL_PHOTOS)
     checkpoint = graph.add("CheckpointLoaderSimple")
     adapter = graph.add("IPAdapterModelLoader", ipadapter_file=PORTRAIT)
     loaders = with_insightface(graph, Loaders(checkpoint, adapter))
@@ -116,8 +117,8 @@ This adapter needs no image encoder and has no LoRA.
 {downloads(PORTRAIT)}"""
 
 
-def face_and_style() -> Graph:
-    graph = Graph("face_and_style", FACE_AND_STYLE)
+def face_and_style(kinds: Kinds) -> Graph:
+    graph = Graph(kinds, "face_and_style", FACE_AND_STYLE)
     loaders = add_loaders(graph, "Load IPAdapter Model (face)", ipadapter_file=FACEID_PLUS_V2)
     loaders = with_insightface(graph, loaders)
     plus = graph.add("IPAdapterModelLoader", "Load IPAdapter Model (style)", ipadapter_file=PLUS)

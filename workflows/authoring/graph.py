@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any, NamedTuple
 
+from .kinds import Kinds
 from .node import Node
 
 GAP = 30
@@ -21,14 +22,15 @@ class Group(NamedTuple):
 
 
 class Graph:
-    def __init__(self, name: str, note: str):
+    def __init__(self, kinds: Kinds, name: str, note: str):
+        self.kinds = kinds
         self.name = name
         self.note = note
         self.nodes: list[Node] = []
         self.frames: list[dict[str, Any]] = []
 
     def add(self, kind: str, title: str = "", **inputs: Any) -> Node:
-        node = Node(len(self.nodes) + 1, kind, title, inputs)
+        node = Node(len(self.nodes) + 1, self.kinds[kind], title, inputs)
         self.nodes.append(node)
         return node
 

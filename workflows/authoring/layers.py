@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .graph import Graph, Group
-from .kinds import PLUS
+from .kinds import Kinds
+from .model_files import PLUS
 from .node import Node
 from .parts import (
     BLUE,
@@ -22,8 +23,8 @@ from .parts import (
 )
 
 
-def weight_types() -> Graph:
-    graph = Graph("weight_types", WEIGHT_TYPES)
+def weight_types(kinds: Kinds) -> Graph:
+    graph = Graph(kinds, "weight_types", WEIGHT_TYPES)
     loaders = add_loaders(graph)
     reference = graph.add("LoadImage", "reference")
     prompts = add_prompts(
@@ -68,8 +69,8 @@ Change *weight* in all three Apply nodes: 0.5 to 0.8 shows the difference best. 
 {DOWNLOADS}"""
 
 
-def style_and_composition() -> Graph:
-    graph = Graph("style_and_composition", STYLE_AND_COMPOSITION)
+def style_and_composition(kinds: Kinds) -> Graph:
+    graph = Graph(kinds, "style_and_composition", STYLE_AND_COMPOSITION)
     loaders = add_loaders(graph, ipadapter_file=PLUS)
     model: Node = loaders.checkpoint
     references = []

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterator
 from typing import Any, NamedTuple
 
-from .kinds import KINDS, SOURCES, model
+from .chosen import SIZES, VALUES
+from .kinds import Kind, Socket
+from .model_files import SOURCES, model
 
 ROW = 20  # height of a socket
 
@@ -19,30 +22,32 @@ class Output(NamedTuple):
 
 
 class Node:
-    def __init__(self, number: int, kind: str, title: str, inputs: dict[str, Any]):
+    def __init__(self, number: int, kind: Kind, title: str, inputs: dict[str, Any]):
         self.number = number
-        self.type = kind
-        self.kind = KINDS[kind]
-        self.title = title or self.kind.title
+        self.kind = kind
+        self.title = title or kind.title
         self.position: tuple[int, int] = (0, 0)
         self.links = {
             name: value if isinstance(value, Output) else Output(value, 0)
             for name, value in inputs.items()
             if isinstance(value, Node | Output)
         }
-        self.values = {**self.kind.widgets, **inputs}
+        chosen = {**VALUES.get(kind.id, {}), **without(self.links, inputs)}
+        if unknown := {*chosen, *self.links} - kind.inputs:
+            raise ValueError(f"{kind.id} has no input {', '.join(sorted(unknown))}")
+        self.values = {name: chosen.get(name, w.default) for name, w in kind.widgets.items()}
 
     def __getitem__(self, output: str) -> Output:
         return Output(self, list(self.kind.outputs).index(output))
 
     @property
     def size(self) -> tuple[int, int]:
-        width, height = self.kind.size
-        more = sum(len(self.row(name)) - 1 for name in self.kind.sockets if name.endswith("*"))
+        width, height = SIZES[self.kind.id]
+        more = sum(len(self.row(socket)) - 1 for socket in self.kind.sockets)
         return width, height + more * ROW
 
     def for_server(self) -> dict[str, Any]:
-        widgets = {name: self.values[name] for name in self.kind.widgets if name not in self.links}
+        widgets = without(self.links, self.values)
         links = {
             name: [str(self.links[name].node.number), self.links[name].slot]
             for name, _, _ in self.sockets()
@@ -50,7 +55,7 @@ class Node:
         }
         return {
             "inputs": widgets | links,
-            "class_type": self.type,
+            "class_type": self.kind.id,
             "_meta": {"title": self.title},
         }
 
@@ -71,7 +76,7 @@ class Node:
         ]
         return {
             "id": self.number,
-            "type": self.type,
+            "type": self.kind.id,
             "pos": list(self.position),
             "size": list(self.size),
             "flags": {},
@@ -88,28 +93,29 @@ class Node:
         """Name, type and what else is saved of every input socket; a widget has one when something
         is linked to it, and one of a growing row is named after the row."""
         plain: list[tuple[str, str, dict[str, Any]]] = [
-            (name, kind, {"label": name.partition(".")[2]} if "." in name else {})
-            for socket, kind in self.kind.sockets.items()
-            for name in (self.row(socket) if socket.endswith("*") else [socket])
+            (name, socket.type, {"label": name.partition(".")[2]} if "." in name else {})
+            for socket in self.kind.sockets
+            for name in self.row(socket)
         ]
         linked = [(name, self.links[name]) for name in self.kind.widgets if name in self.links]
         return plain + [(name, link.type, {"widget": {"name": name}}) for name, link in linked]
 
-    def row(self, socket: str) -> list[str]:
-        """The sockets of a growing row: those that are linked, and the next one."""
-        prefix = socket.removesuffix("*")
-        numbers = [int(n.removeprefix(prefix)) for n in self.links if n.startswith(prefix)]
-        return [f"{prefix}{number}" for number in [*numbers, numbers[-1] + 1]]
+    def row(self, socket: Socket) -> list[str]:
+        """The names in a growing row: those that are linked, and the next one."""
+        linked = sum(name in self.links for name in socket.names)
+        return socket.names[: linked + 1]
 
-    def widgets_values(self):
-        for name, value in self.kind.widgets.items():
-            yield value if name in self.links else self.values[name]
-            yield from self.kind.unsent.get(name, [])
+    def widgets_values(self) -> Iterator[Any]:
+        for name, value in self.values.items():
+            yield value
+            yield from self.kind.widgets[name].unsent(value)
 
     def properties(self) -> dict[str, Any]:
-        pack = "ipadapter-regions" if self.type.startswith("IPAdapter") else "comfy-core"
-        chosen = [self.values[name] for name in self.kind.widgets]
-        models = [model(value) for value in chosen if value in SOURCES]
-        return {"cnr_id": pack, "Node name for S&R": self.type} | (
-            {"models": models} if models else {}
-        )
+        texts = [value for value in self.values.values() if isinstance(value, str)]
+        models = [model(text) for text in texts if text in SOURCES]
+        named = {"cnr_id": self.kind.pack, "Node name for S&R": self.kind.id}
+        return named | ({"models": models} if models else {})
+
+
+def without(names: Container[str], values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in names}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from .graph import Graph, Group
-from .kinds import KINDS, VIT_H
+from .model_files import VIT_H
 from .node import Node, Output
 
 GREY = "#8a8f98"
@@ -43,16 +43,16 @@ def add_loaders(graph: Graph, title: str = "", **adapter: str) -> Loaders:
 def add_apply(
     graph: Graph, loaders: Loaders, name: str = "", kind: str = "IPAdapterApply", **inputs: Any
 ) -> Node:
-    title = f"{KINDS[kind].title} ({name})" if name else ""
+    title = f"{graph.kinds[kind].title} ({name})" if name else ""
     sources = zip(("ipadapter", "clip_vision", "insightface"), loaders[1:], strict=True)
-    inputs |= {s: node for s, node in sources if node and s in KINDS[kind].sockets}
+    inputs |= {s: node for s, node in sources if node and s in graph.kinds[kind].inputs}
     return graph.add(kind, title, **inputs)
 
 
 def add_region(graph: Graph, name: str, **inputs: Any) -> tuple[Node, Node]:
     """A reference, and the region that it acts in."""
     image = graph.add("LoadImage", f"reference_{name}")
-    title = f"{KINDS['IPAdapterRegion'].title} ({name})"
+    title = f"{graph.kinds['IPAdapterRegion'].title} ({name})"
     return image, graph.add("IPAdapterRegion", title, image=image, **inputs)
 
 

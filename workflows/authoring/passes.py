@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from .chosen import RECTANGLE
 from .graph import Graph, Group
-from .kinds import RECTANGLE
+from .kinds import Kinds
 from .parts import (
     BLUE,
     DOWNLOADS,
@@ -28,8 +29,8 @@ PLACES = [0.0, 0.15, 0.3, 0.45, 0.6]  # of the box in five masks
 SWING = [1, 2, 3, 4, 5, 4, 3, 2]  # which mask a frame has
 
 
-def masks_per_frame() -> Graph:
-    graph = Graph("masks_per_frame", PER_FRAME)
+def masks_per_frame(kinds: Kinds) -> Graph:
+    graph = Graph(kinds, "masks_per_frame", PER_FRAME)
     loaders = add_loaders(graph)
     start = add_start(graph, width=512, latents=len(SWING))
     boxes = [
@@ -86,8 +87,8 @@ All frames start from the same noise, and SD1.5 draws each one by itself. For mo
 {DOWNLOADS}"""
 
 
-def masked_pass_and_cropped_detail() -> Graph:
-    graph = Graph("masked_pass_and_cropped_detail", CROPPED)
+def masked_pass_and_cropped_detail(kinds: Kinds) -> Graph:
+    graph = Graph(kinds, "masked_pass_and_cropped_detail", CROPPED)
     loaders = add_loaders(graph)
     halves = add_halves(graph)
     regions, references = add_two_regions(

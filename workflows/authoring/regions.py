@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .graph import Graph, Group
+from .kinds import Kinds
 from .node import Node
 from .parts import (
     BLUE,
@@ -22,8 +23,8 @@ from .parts import (
 )
 
 
-def one_reference() -> Graph:
-    graph = Graph("one_reference", ONE_REFERENCE)
+def one_reference(kinds: Kinds) -> Graph:
+    graph = Graph(kinds, "one_reference", ONE_REFERENCE)
     loaders = add_loaders(graph)
     mask = graph.add("LoadImage", "mask")
     view = graph.add("IPAdapterPreviewMask", "region as used", mask=mask["MASK"])
@@ -57,8 +58,8 @@ Change: the picture in **reference**, the **prompt**, and *weight* (0.5 hints, 1
 {DOWNLOADS}"""
 
 
-def two_references() -> Graph:
-    graph = Graph("two_references", TWO_REFERENCES)
+def two_references(kinds: Kinds) -> Graph:
+    graph = Graph(kinds, "two_references", TWO_REFERENCES)
     loaders = add_loaders(graph)
     halves = add_halves(graph)
     model, references = add_two_references(graph, loaders, halves)
@@ -88,8 +89,8 @@ The right region is the inverse of the left one: together they cover the picture
 {DOWNLOADS}"""
 
 
-def three_references_color_map() -> Graph:
-    graph = Graph("three_references_color_map", THREE_REFERENCES)
+def three_references_color_map(kinds: Kinds) -> Graph:
+    graph = Graph(kinds, "three_references_color_map", THREE_REFERENCES)
     loaders = add_loaders(graph)
     picture = graph.add("LoadImage", "mask")
     model: Node = loaders.checkpoint
@@ -131,8 +132,8 @@ The picture in **mask** is a map: its blue part takes the first reference, its g
 {DOWNLOADS}"""
 
 
-def masks_and_regional_prompts() -> Graph:
-    graph = Graph("masks_and_regional_prompts", REGIONAL_PROMPTS)
+def masks_and_regional_prompts(kinds: Kinds) -> Graph:
+    graph = Graph(kinds, "masks_and_regional_prompts", REGIONAL_PROMPTS)
     loaders = add_loaders(graph)
     halves = add_halves(graph)
     model, references = add_two_references(graph, loaders, halves)

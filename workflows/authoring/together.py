@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .graph import Graph, Group
+from .kinds import Kinds
 from .node import Node
 from .parts import (
     BLUE,
@@ -26,8 +27,8 @@ from .parts import (
 )
 
 
-def regions_from_color_map() -> Graph:
-    graph = Graph("regions_from_color_map", FROM_COLOR_MAP)
+def regions_from_color_map(kinds: Kinds) -> Graph:
+    graph = Graph(kinds, "regions_from_color_map", FROM_COLOR_MAP)
     loaders = add_loaders(graph)
     picture = graph.add("LoadImage", "mask")
     colors = graph.add("IPAdapterMasksFromColorMap", "color_map", image=picture, count=5)
@@ -64,8 +65,8 @@ The picture in **mask** is a map. **color_map** finds its five largest colors an
 {DOWNLOADS}"""
 
 
-def regions_with_own_prompts() -> Graph:
-    graph = Graph("regions_with_own_prompts", OWN_PROMPTS)
+def regions_with_own_prompts(kinds: Kinds) -> Graph:
+    graph = Graph(kinds, "regions_with_own_prompts", OWN_PROMPTS)
     loaders = add_loaders(graph)
     halves = add_halves(graph)
     prompt, negative, left_text, right_text = add_prompts(
@@ -113,8 +114,8 @@ Every text of a region is one more row for the model to compute, so a step takes
 {DOWNLOADS}"""
 
 
-def background_region() -> Graph:
-    graph = Graph("background_region", BACKGROUND)
+def background_region(kinds: Kinds) -> Graph:
+    graph = Graph(kinds, "background_region", BACKGROUND)
     loaders = add_loaders(graph)
     start = add_start(graph, width=768)
     box = {"box_left": 0.3, "box_top": 0.15, "box_width": 0.4, "box_height": 0.85}
