@@ -27,6 +27,7 @@ class Rows(NamedTuple):
     k: Tensor
     v: Tensor
     references: int
+    heads: int
 
     @property
     def fused(self) -> bool:
@@ -44,13 +45,13 @@ class Gauge(NamedTuple):
     add: Callable[[Tensor], None]  # takes float32 [rows, latents * queries, references]
 
 
-def value_norms(rows: Rows, heads: int) -> Tensor:
+def value_norms(rows: Rows) -> Tensor:
     """The norm of each token's value in each head, in the place of the value.
 
     Fused: [rows, heads, references * tokens, references], 0 but for a token's own reference. Long:
     [rows, tokens, heads * dim], the same in each channel of a head.
     """
-    v = rows.v if rows.fused else _per_head(rows.v, heads)
+    v = rows.v if rows.fused else _per_head(rows.v, rows.heads)
     norms = _norm(v, 2, -1)[..., None].to(v.dtype)
     if not rows.fused:
         return norms.expand(v.shape).flatten(-2)
@@ -64,7 +65,6 @@ def add_references(
     q: Tensor,
     rows: Rows,
     mask: Tensor | None,
-    heads: int,
     attention: Attention,
     gauge: Gauge | None = None,
 ) -> Tensor:
@@ -75,23 +75,23 @@ def add_references(
     being [latents * queries, 1]; None acts everywhere.
     """
     if rows.fused:
-        return _add_fused(text, q, rows, mask, heads, gauge)
+        return _add_fused(text, q, rows, mask, gauge)
     batched = q.reshape(len(rows.k), -1, q.shape[-1])  # [rows, latents * queries, heads * dim]
-    out = attention(batched, rows.k, rows.v, heads)
+    out = attention(batched, rows.k, rows.v, rows.heads)
     if mask is not None:
         mask = mask[:, 0, :, :, 0]
         out = out * mask
     if gauge is not None:
-        seen = _per_head(attention(batched, rows.k, gauge.norms, heads), heads)[..., 0]
-        seen = seen.sum(-1, keepdim=True, dtype=torch.float32)
+        seen = _per_head(attention(batched, rows.k, gauge.norms, rows.heads), rows.heads)
+        seen = seen[..., 0].sum(-1, keepdim=True, dtype=torch.float32)
         gauge.add(seen if mask is None else seen * mask.abs())
     return text + out.reshape(text.shape)
 
 
 def _add_fused(
-    text: Tensor, q: Tensor, rows: Rows, mask: Tensor | None, heads: int, gauge: Gauge | None
+    text: Tensor, q: Tensor, rows: Rows, mask: Tensor | None, gauge: Gauge | None
 ) -> Tensor:
-    count = len(rows.k)
+    count, heads = len(rows.k), rows.heads
     q = q.view(count, -1, heads, q.shape[-1] // heads).transpose(1, 2)
     scores = torch.matmul(q, rows.k)  # [rows, heads, latents * queries, references * tokens]
     each = scores.view(*scores.shape[:-1], rows.references, -1).softmax(-1)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .errors import IPAdapterError, pick
-from .reference import EncodedReference, Features
+from .reference import EncodedReference, Features, PromptPair
 
 
 def average(rows: Tensor) -> Tensor:
@@ -84,12 +84,12 @@ def first_picture(features: Features) -> Features:
     return Features(clip, face, features.structure)
 
 
-def alike(references: Mapping[str, EncodedReference]) -> list[tuple[Features, Features]]:
+def alike(references: Mapping[str, EncodedReference]) -> list[PromptPair[Features]]:
     """The positive and negative features of each; ``references`` by the names of their inputs.
 
     IPAdapterError unless one can calculate with all of them together.
     """
-    pairs: list[tuple[Features, Features]] = []
+    pairs: list[PromptPair[Features]] = []
     kinds: dict[str, str] = {}  # -> the input that brought it
     for name, reference in references.items():
         if reference.features is None:
@@ -98,7 +98,7 @@ def alike(references: Mapping[str, EncodedReference]) -> list[tuple[Features, Fe
                 "pictures again"
             )
         pairs.append(reference.features)
-        kinds.setdefault(_in_words(reference.features[0]), name)
+        kinds.setdefault(_in_words(reference.features.positive), name)
     if len(kinds) > 1:
         (kind, name), (other_kind, other) = list(kinds.items())[:2]
         raise IPAdapterError(

@@ -34,6 +34,25 @@ TEMPLATE = np.array(
 RECOGNISED = 112
 
 
+class FaceChoice(NamedTuple):
+    """Which faces of a picture are meant."""
+
+    select: str = "largest"  # one of SELECTIONS
+    number: int = 0  # in the order that ``select`` gives
+
+
+LARGEST = FaceChoice()
+
+
+class FaceRequest(NamedTuple):
+    """Which faces of a picture are meant, how they are cut out, and at which sizes it is looked at."""
+
+    choice: FaceChoice = LARGEST
+    crop: str = "aligned"  # one of CROPS
+    size: int = 224  # of the crop, pixels a side
+    sizes: Sequence[int] = SIZES  # of what the detector is shown
+
+
 class Face(NamedTuple):
     box: Points  # [4]: left, top, right, bottom
     points: Points  # [5, 2]: eyes, nose, corners of the mouth, each x, y
@@ -59,10 +78,9 @@ def find(app: Any, picture: Picture, sizes: Sequence[int] = SIZES) -> list[Face]
     return []
 
 
-def choose(
-    faces: Sequence[Face], select: str, index: int, where: str = "the picture"
-) -> list[Face]:
-    """One face, number ``index`` (from 0) in the order ``select``; or every face with "all"."""
+def choose(faces: Sequence[Face], choice: FaceChoice, where: str = "the picture") -> list[Face]:
+    """One face, number ``number`` (from 0) in the order ``select``; or every face with "all"."""
+    select, index = choice
     ordered = sorted(faces, key=pick(SELECTIONS, select, "face_select"))
     if select == "all":
         return ordered

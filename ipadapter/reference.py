@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from torch import Tensor
+
+T = TypeVar("T")
+
+Weight = float | Tensor  # for all pictures, or [images, 1, 1]
+# How the weight enters attention: (K, V, weight) -> (K, V), each [images, tokens, channels]
+WeightType = Callable[[Tensor, Tensor, Weight], tuple[Tensor, Tensor]]
+# How a mask is fitted to a layer: (mask [masks, H, W], height and width of what the UNet is given,
+# height and width of the layer's grid) -> float32 [masks, cells], on the CPU
+MaskFit = Callable[[Tensor, tuple[int, int], tuple[int, int]], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class PromptPair(Generic[T]):
+    """What belongs to the positive prompt, and what to the negative."""
+
+    positive: T
+    negative: T
+
+    def __iter__(self) -> Iterator[T]:
+        yield self.positive
+        yield self.negative
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +53,12 @@ class EncodedReference:
 
     positive: Tensor
     negative: Tensor  # what the negative prompt sees instead
-    features: tuple[Features, Features] | None = None  # what both were projected from
+    features: PromptPair[Features] | None = None  # what both were projected from
     adapter: MadeWith | None = None  # None: it is used only where it was made
+
+    def bare(self) -> EncodedReference:
+        """The tokens alone, which are all that sampling needs."""
+        return EncodedReference(self.positive, self.negative)
 
 
 class LayerSchedule(NamedTuple):
@@ -64,36 +89,24 @@ ALWAYS = OverTime()
 
 
 @dataclass(frozen=True, eq=False)
-class Region:
-    """A reference, where it acts, how strongly and when."""
+class RegionSettings:
+    """Where a reference acts, how strongly and when."""
 
-    reference: EncodedReference
     mask: Tensor | None  # [masks, height, width], 0 to 1; None acts everywhere
-    weight: float
-    weight_type: str
+    weight: float | Tensor  # [images]: of picture i, which unfold_batch gives to latent i
+    weight_type: WeightType
     start_at: float = 0.0  # fractions of the noise schedule
     end_at: float = 1.0
     unfold_batch: bool = False  # picture i goes to latent i, instead of all pictures to each
     schedule: LayerSchedule = EVENLY
     over_time: OverTime = ALWAYS
-    number: int = 0  # its place among the regions of a model
-    # The rest only graphs of older packs set, see nodes/legacy.
-    picture_weights: tuple[float, ...] = ()  # unfolded: of picture i, each in place of weight
-    token_scale: float = 1.0  # of Kolors' tokens, once the UNet has projected them
-    guess_grid: bool = False  # masks are fitted as to masks/guessed_grid.py
+    mask_fit: MaskFit | None = None  # None: a cell is the mean of what it covers, masks/grid.py
 
     @property
     def timed(self) -> bool:
-        """Whether it acts otherwise at one step than at another."""
+        """Whether a reference acts otherwise at one step than at another."""
         ranged = self.start_at > 0.0 or self.end_at < 1.0
         return ranged or bool(self.over_time.step_weights or self.over_time.step_masks)
-
-    @property
-    def per_frame(self) -> bool:
-        """Whether the latents of a batch see something of their own."""
-        pictures = self.unfold_batch and len(self.reference.positive) > 1
-        masked = any(mask is not None and len(mask) > 1 for mask in self.masks)
-        return pictures or masked or len(self.over_time.frame_weights) > 1
 
     @property
     def masks(self) -> tuple[Tensor | None, ...]:
@@ -102,11 +115,31 @@ class Region:
 
     @property
     def everywhere(self) -> bool:
-        """Whether nothing but the step decides how strongly it acts."""
+        """Whether nothing but the step decides how strongly a reference acts."""
         return self.mask is None and not (self.over_time.step_masks or self.over_time.frame_weights)
 
-    def with_masks(self, change: Callable[[Tensor], Tensor]) -> Region:
+    def with_masks(self, change: Callable[[Tensor], Tensor]) -> RegionSettings:
         """A copy whose masks are changed; what acts everywhere still does."""
         mask = None if self.mask is None else change(self.mask)
         step_masks = tuple(change(mask) for mask in self.over_time.step_masks)
         return replace(self, mask=mask, over_time=replace(self.over_time, step_masks=step_masks))
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """A reference that acts in a model."""
+
+    reference: EncodedReference
+    settings: RegionSettings
+    number: int = 0  # its place among the regions of the model
+
+    @property
+    def unfolded(self) -> bool:
+        """Whether the latents of a batch see pictures of their own."""
+        return self.settings.unfold_batch and len(self.reference.positive) > 1
+
+    @property
+    def per_frame(self) -> bool:
+        """Whether the latents of a batch see something of their own."""
+        masked = any(mask is not None and len(mask) > 1 for mask in self.settings.masks)
+        return self.unfolded or masked or len(self.settings.over_time.frame_weights) > 1

@@ -12,7 +12,7 @@ from .errors import IPAdapterError
 from .face_projections import EMBEDDING
 from .families import FAMILIES
 from .projections import Projection
-from .reference import EncodedReference, Features, MadeWith
+from .reference import EncodedReference, Features, MadeWith, PromptPair
 
 FORMAT = "ipadapter reference"
 VERSION = "1"
@@ -31,7 +31,7 @@ def pack(reference: EncodedReference) -> tuple[dict[str, Tensor], dict[str, str]
         for kind, rows in zip(KINDS, (features.clip, features.face), strict=True):
             if rows is not None:
                 tensors[f"{side}.{kind}"] = rows
-    seen = reference.features[0]
+    seen = reference.features.positive
     notes = {
         "format": FORMAT,
         "version": VERSION,
@@ -64,7 +64,7 @@ def unpack(tensors: Mapping[str, Tensor], notes: Mapping[str, str], file: str) -
         for side in SIDES
     )
     adapter = MadeWith(*(notes.get(field, "an unknown adapter") for field in MadeWith._fields))
-    features = (positive, negative)
+    features = PromptPair(positive, negative)
     return EncodedReference(tensors["positive"], tensors["negative"], features, adapter)
 
 

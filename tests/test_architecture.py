@@ -15,7 +15,7 @@ PURE = {
     "masks": (set(), {"torch", "PIL", "numpy", "scipy"}),
     "ipadapter": (set(), {"torch", "torchvision", "numpy", "cv2", "PIL"}),
     "weight_types": ({"ipadapter"}, {"torch"}),
-    "nodes/legacy/formulas": ({"ipadapter", "nodes"}, {"torch", "torchvision"}),
+    "nodes/legacy/formulas": ({"ipadapter", "weight_types", "nodes"}, {"torch", "torchvision"}),
 }
 # Room of nodes/ -> those that it may import; each also imports from itself.
 ROOMS: dict[str, set[str]] = {

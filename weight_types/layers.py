@@ -24,6 +24,7 @@ from ..ipadapter.base_models import (
     transformers_in_order,
 )
 from ..ipadapter.errors import IPAdapterError, pick
+from ..ipadapter.reference import LayerSchedule
 
 
 class LayerWeight(NamedTuple):
@@ -53,25 +54,22 @@ class Schedule(NamedTuple):
 
 
 def spread(
-    schedule: str,
-    layers: Sequence[Layer],
-    weight: float,
-    second: float | None = None,
-    layer_weights: str = "",
-    without: tuple[str, ...] = (),
+    schedule: LayerSchedule, layers: Sequence[Layer], weight: float
 ) -> dict[Layer, LayerWeight]:
     """The weight of every layer that has one: those at 0 are left out, as are all of the blocks
-    ``without``.
+    ``schedule.without``.
 
-    ``second`` is the weight of the composition in "... style and composition" and the strength of
-    what is steered away from in "... precise"; None is the same as ``weight``, and the other
-    schedules do not read it. Where ``layer_weights`` (see ``read_layer_weights``) says something,
-    it decides the weights, as factors of ``weight``, and the schedule only where to steer away.
+    ``schedule.second`` is the weight of the composition in "... style and composition" and the
+    strength of what is steered away from in "... precise"; None is the same as ``weight``, and the
+    other schedules do not read it. Where ``schedule.layer_weights`` (see ``read_layer_weights``)
+    says something, it decides the weights, as factors of ``weight``, and the schedule only where to
+    steer away.
     """
-    weigh, roles, _ = pick(SCHEDULES, schedule, "layer_schedule")
+    name, second, layer_weights, without = schedule
+    weigh, roles, _ = pick(SCHEDULES, name, "layer_schedule")
     order, base = transformers_in_order(layers), base_model_of(layers)
     if roles and base is None:
-        raise IPAdapterError(f"layer_schedule {schedule}: {_unknown_layout(order)}")
+        raise IPAdapterError(f"layer_schedule {name}: {_unknown_layout(order)}")
     second = weight if second is None else second
     chosen = {at: weigh(place, weight, second) for at, place in _places(order, base).items()}
     factors = read_layer_weights(layer_weights or "", order, base)
@@ -84,10 +82,10 @@ def spread(
     return {layer: entry for layer, entry in weights.items() if entry.weight}
 
 
-def does_nothing(schedule: str, weight: float, second: float | None) -> bool:
+def does_nothing(schedule: LayerSchedule, weight: float) -> bool:
     """Whether no layer gets a weight, whatever the model."""
-    reads_second = schedule in SCHEDULES and SCHEDULES[schedule].second
-    return weight == 0 and not (reads_second and second)
+    reads_second = schedule.name in SCHEDULES and SCHEDULES[schedule.name].second
+    return weight == 0 and not (reads_second and schedule.second)
 
 
 def _places(order: Sequence[Transformer], base: BaseModel | None) -> dict[Transformer, Place]:

@@ -5,33 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from comfy_api.latest import io
-from torch import Tensor
 
 from ...ipadapter.errors import IPAdapterError
-from .compat import ways
-from .place import Settings, apply_picture, encoders_of
+from .place import ApplyInputs, apply, encoders_of
 from .sockets import model_output, old_node, sockets
 
 APPLY = "Apply IPAdapter"
 PER_LATENT = f"{APPLY} with unfold_batch"
-
-
-def apply(
-    model: Any,
-    ipadapter: Any,
-    image: Tensor,
-    image_negative: Tensor | None = None,
-    clip_vision: Any = None,
-    insightface: Any = None,
-    weight_faceidv2: float | None = None,
-    compat: str | None = None,
-    encode_batch_size: int = 0,
-    **settings: Any,
-) -> tuple[Any, Tensor | None]:
-    """The model, and the faces that were found; what a node has no input for, ``Settings`` says."""
-    encoders = encoders_of(ipadapter, clip_vision, insightface)
-    how = Settings(compat=ways(compat), **settings)
-    return apply_picture(model, encoders, image, how, image_negative, weight_faceidv2)
 
 
 SIMPLE = {
@@ -64,11 +44,9 @@ class IPAdapter(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        model: Any,
         ipadapter: Any,
-        image: Tensor,
         weight_type: str = "standard",
-        **settings: Any,
+        **inputs: Any,
     ) -> io.NodeOutput:
         loaded, clip_vision, _ = encoders_of(ipadapter)
         if clip_vision is None and loaded.projection.feature is not None:
@@ -78,8 +56,8 @@ class IPAdapter(io.ComfyNode):
                 f"{APPLY}"
             )
         weight_type = SIMPLE.get(weight_type, weight_type)
-        model, _ = apply(model, ipadapter, image, weight_type=weight_type, **settings)
-        return io.NodeOutput(model)
+        inputs |= {"ipadapter": ipadapter, "weight_type": weight_type}
+        return io.NodeOutput(apply(ApplyInputs(**inputs))[0])
 
 
 class IPAdapterAdvanced(io.ComfyNode):
@@ -98,8 +76,8 @@ class IPAdapterAdvanced(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, **settings: Any) -> io.NodeOutput:
-        return io.NodeOutput(apply(**settings)[0])
+    def execute(cls, **inputs: Any) -> io.NodeOutput:
+        return io.NodeOutput(apply(ApplyInputs(**inputs))[0])
 
 
 class IPAdapterBatch(io.ComfyNode):
@@ -118,8 +96,8 @@ class IPAdapterBatch(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, **settings: Any) -> io.NodeOutput:
-        return io.NodeOutput(apply(unfold_batch=True, **settings)[0])
+    def execute(cls, **inputs: Any) -> io.NodeOutput:
+        return io.NodeOutput(apply(ApplyInputs(unfold_batch=True, **inputs))[0])
 
 
 NODES = [IPAdapter, IPAdapterAdvanced, IPAdapterBatch]

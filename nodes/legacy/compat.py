@@ -13,7 +13,9 @@ from comfy_api.latest import io
 from ...ipadapter.errors import pick
 from ...ipadapter.faces import SIZES
 from ...ipadapter.preprocess import fit_to_encoder
+from ...ipadapter.reference import MaskFit
 from ..references.encode import Prepare, unprepared
+from .formulas.guessed_grid import to_guessed_grid
 
 
 class Compat(NamedTuple):
@@ -22,9 +24,7 @@ class Compat(NamedTuple):
     without: tuple[str, ...] = ()  # blocks of the UNet that stay as they are
     black: bool = False  # with Plus, no picture is a black one; else pixels that are zero to CLIP
     prepare: Prepare = fit_to_encoder  # how a picture is brought to the encoder's size
-    guess_grid: bool = (
-        False  # whether a mask is fitted to a guessed grid, see masks/guessed_grid.py
-    )
+    mask_fit: MaskFit | None = None  # how a mask is fitted to a layer; else as masks/grid.py does
     face_crop: int | None = None  # pixels of an SDXL face before CLIP sees it; else what CLIP reads
     face_sizes: Sequence[int] = SIZES  # at which faces are looked for
     seeded_by_picture: bool = False  # noise from the sum of all pixels; else the same for every one
@@ -40,7 +40,7 @@ WAYS = {
         without=("middle",),
         black=True,
         prepare=unprepared,
-        guess_grid=True,
+        mask_fit=to_guessed_grid,
         face_crop=256,
         face_sizes=range(640, 256, -64),
         seeded_by_picture=True,

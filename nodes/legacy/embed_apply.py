@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,11 +10,11 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ...ipadapter.errors import IPAdapterError
-from ...ipadapter.reference import Features
+from ...ipadapter.reference import Features, PromptPair
 from ..loading.adapter import check_model
 from ..references.encode import check_encoder, check_width, one_each, refuse_faces
 from .apply import APPLY, PER_LATENT
-from .compat import Compat, ways
+from .compat import Compat
 from .embed_values import check_embeds, check_together, embeds_input, fits, refusal
 from .encode import CONCAT, Encoders, Seen, negative_of, reads_tokens, reference_of
 from .place import Settings, encoders_of, place
@@ -31,25 +32,29 @@ class IPAdapterEmbeds(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
-        cls,
-        model: Any,
-        ipadapter: Any,
-        pos_embed: Tensor,
-        neg_embed: Tensor | None = None,
-        clip_vision: Any = None,
-        compat: str | None = None,
-        **settings: Any,
-    ) -> io.NodeOutput:
-        encoders = encoders_of(ipadapter, clip_vision)
-        refuse_faces(encoders.loaded)
-        check_model(model, encoders.loaded)
-        how = Settings(compat=ways(compat), **settings)
-        seen = seen_before(encoders, pos_embed, neg_embed, how)
-        if seen is None:
-            return io.NodeOutput(model)
-        reference = reference_of(encoders.loaded, seen, CONCAT)
-        return io.NodeOutput(place(model, encoders, reference, how))
+    def execute(cls, **inputs: Any) -> io.NodeOutput:
+        return io.NodeOutput(apply_embeds(EmbedsInputs(**inputs)))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class EmbedsInputs(Settings):
+    model: Any
+    ipadapter: Any
+    pos_embed: Tensor
+    neg_embed: Tensor | None = None
+    clip_vision: Any = None
+
+
+def apply_embeds(inputs: EmbedsInputs) -> Any:
+    """A clone of the model with the encoded pictures in it."""
+    encoders = encoders_of(inputs.ipadapter, inputs.clip_vision)
+    refuse_faces(encoders.loaded)
+    check_model(inputs.model, encoders.loaded)
+    seen = seen_before(encoders, inputs)
+    if seen is None:
+        return inputs.model
+    reference = reference_of(encoders.loaded, seen, CONCAT)
+    return place(inputs.model, encoders, reference, inputs)
 
 
 class IPAdapterEmbedsBatch(io.ComfyNode):
@@ -64,8 +69,8 @@ class IPAdapterEmbedsBatch(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, **settings: Any) -> io.NodeOutput:
-        return IPAdapterEmbeds.execute(unfold_batch=True, **settings)
+    def execute(cls, **inputs: Any) -> io.NodeOutput:
+        return io.NodeOutput(apply_embeds(EmbedsInputs(unfold_batch=True, **inputs)))
 
 
 def embeds_node(node_id: str, name: str, description: str, successor: str) -> io.Schema:
@@ -85,26 +90,25 @@ def embeds_node(node_id: str, name: str, description: str, successor: str) -> io
     return old_node(node_id, name, description, inputs, [model_output()], successor)
 
 
-def seen_before(
-    encoders: Encoders, pos_embed: object, neg_embed: object, how: Settings
-) -> Seen | None:
+def seen_before(encoders: Encoders, inputs: EmbedsInputs) -> Seen | None:
     """What is on the sockets, as many negatives as positives; None where it is to do nothing."""
-    loaded = encoders.loaded
-    positive = check_embeds(pos_embed, "pos_embed")
+    loaded, neg_embed = encoders.loaded, inputs.neg_embed
+    positive = check_embeds(inputs.pos_embed, "pos_embed")
     if neg_embed is None and fits(positive, loaded, stacked=True):
         positive, neg_embed = positive
     if not fits(positive, loaded):
         advice = "IPAdapter Encoder makes such EMBEDS, with this adapter connected"
         raise refusal(positive, "pos_embed", loaded, advice)
-    if not how.acts:
+    if not inputs.acts:
         return None
     if neg_embed is None:
-        negative = no_picture(encoders, positive, how.compat)
+        negative = no_picture(encoders, positive, inputs.ways)
     else:
         negative = check_embeds(neg_embed, "neg_embed")
         check_together({"pos_embed": positive, "neg_embed": negative}, own=1)
     images = len(positive)
-    return Seen(Features(positive), Features(one_each(negative[:images], images)))
+    negative = one_each(negative[:images], images)
+    return Seen(PromptPair(Features(positive), Features(negative)))
 
 
 def no_picture(encoders: Encoders, like: Tensor, compat: Compat) -> Tensor:

@@ -11,13 +11,13 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ...ipadapter.errors import IPAdapterError
-from ...ipadapter.reference import Features
+from ...ipadapter.reference import Features, PromptPair
 from ...weight_types.attention import WEIGHT_TYPES
 from ..loading.adapter import check_model
 from ..references.encode import refuse_faces
 from . import encoder_v1
 from .apply import APPLY
-from .compat import FAITHFUL, WAYS
+from .compat import FAITHFUL
 from .embed_values import (
     check_embeds,
     check_together,
@@ -75,13 +75,13 @@ class IPAdapterApplyEncoded(io.ComfyNode):
         embeds: Tensor,
         model: Any,
         weight_type: str = "original",
-        **settings: Any,
+        **inputs: Any,
     ) -> io.NodeOutput:
         encoders = encoders_of(ipadapter)
         loaded = encoders.loaded
         refuse_faces(loaded)
         check_model(model, loaded)
-        how = Settings(compat=WAYS[FAITHFUL], embeds_scaling=weight_type, **settings)
+        settings = Settings(compat=FAITHFUL, embeds_scaling=weight_type, **inputs)
         embeds = check_embeds(embeds, "embeds")
         if fits(embeds, loaded):
             raise IPAdapterError(
@@ -91,9 +91,9 @@ class IPAdapterApplyEncoded(io.ComfyNode):
             state = "off" if loaded.projection.feature == FEATURES[False] else "on"
             advice = f"encode with this encoder and ipadapter_plus {state}"
             raise refusal(embeds, "embeds", loaded, advice, stacked=True)
-        positive, negative = (Features(part) for part in embeds)
-        reference = reference_of(loaded, Seen(positive, negative), CONCAT)
-        return io.NodeOutput(place(model, encoders, reference, how))
+        features = PromptPair(*(Features(part) for part in embeds))
+        reference = reference_of(loaded, Seen(features), CONCAT)
+        return io.NodeOutput(place(model, encoders, reference, settings))
 
 
 class IPAdapterBatchEmbeds(io.ComfyNode):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -9,11 +10,12 @@ from torch import Tensor
 
 from ...ipadapter.combine import combined, first_picture
 from ...ipadapter.errors import IPAdapterError
+from ...ipadapter.faces import FaceChoice
 from ...ipadapter.projections import FaceInput
-from ...ipadapter.reference import EncodedReference, Features
+from ...ipadapter.reference import EncodedReference, Features, PromptPair
 from ..loading.adapter import LoadedAdapter
 from ..references.encode import image_size, no_picture_features, one_each, picture_features, project
-from ..references.encode_faces import FaceChoice, look_at_faces
+from ..references.encode_faces import FacePhotos, look_at_faces
 from ..shared.checks import check_images
 from .compat import Compat
 
@@ -29,19 +31,18 @@ class Encoders(NamedTuple):
 
 
 class Seen(NamedTuple):
-    positive: Features
-    negative: Features
+    features: PromptPair[Features]
     faces: Tensor | None = None  # their crops, [faces, H, W, 3]
 
 
 def reference_of(loaded: LoadedAdapter, seen: Seen, combine_embeds: str) -> EncodedReference:
     """As one picture's, unless ``combine_embeds`` is concat."""
-    positive, negative, _ = seen
+    positive, negative = seen.features
     images = len(positive.face if positive.clip is None else positive.clip)  # pyright: ignore[reportArgumentType]
     if combine_embeds != CONCAT and images > 1:
         positive = combined(positive, combine_embeds, normed=False)
         negative = first_picture(negative)
-    return project(loaded, positive, negative)
+    return project(loaded, PromptPair(positive, negative))
 
 
 def see(
@@ -56,7 +57,7 @@ def see(
     if encoders.loaded.projection.face is None:
         positive = picture_features(*encoders[:2], image, compat.prepare)
         negative = negative_of(encoders, image_negative, positive, compat)
-        return Seen(Features(positive), Features(negative))
+        return Seen(PromptPair(Features(positive), Features(negative)))
     return see_faces(encoders, image, image_negative, structure, compat)
 
 
@@ -99,20 +100,26 @@ def see_faces(
             "Load InsightFace (IPAdapter FaceID has an input for it), or load with IPAdapter Unified "
             "Loader FaceID or IPAdapter Auto Loader"
         )
-    spec, choice, size = projection.face, FaceChoice("index"), None
+    photos = FacePhotos(
+        image,
+        insightface,
+        clip_vision,
+        FaceChoice("index"),
+        sizes=compat.face_sizes,
+        prepare=compat.prepare,
+    )
     if projection.kolors and compat.kolors_as_others:
-        spec = FaceInput(normed=True)
+        photos = replace(photos, reads=FaceInput(normed=True))
     elif projection.kolors:
-        choice = FaceChoice("largest")
+        photos = replace(photos, choice=FaceChoice("largest"))
     elif loaded.adapter.base_model == "SDXL":
-        size = compat.face_crop
-    how = (choice, spec, size, compat.face_sizes, compat.prepare)
-    found = look_at_faces(loaded, insightface, clip_vision, image, *how)
+        photos = replace(photos, crop_size=compat.face_crop)
+    found = look_at_faces(loaded, photos)
     negative = None
     if found.clip is not None:
         negative = negative_of(encoders, image_negative, found.clip, compat)
-    return Seen(
+    features = PromptPair(
         Features(found.clip, found.identities, structure),
         Features(negative, torch.zeros_like(found.identities), structure),
-        found.crops,
     )
+    return Seen(features, found.crops)

@@ -66,7 +66,7 @@ class IPAdapterEncoderV1(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
+    def execute(  # noqa: PLR0913
         cls,
         clip_vision: Any,
         image_1: Tensor,

@@ -6,17 +6,15 @@ from typing import Any
 
 import torch
 from comfy_api.latest import io
-from torch import Tensor
 
-from ...ipadapter.reference import Features
+from ...ipadapter.reference import Features, PromptPair
 from ..loading.adapter import check_model
-from ..references.encode import picture_features, refuse_faces, tile_features
+from ..references.encode import Tiling, picture_features, refuse_faces, tile_features
 from ..shared.checks import check_images
 from .apply import IPAdapterAdvanced
-from .compat import Compat, ways
 from .encode import Encoders, Seen, negative_of, reference_of
 from .formulas.enhance import even_parts, pooled_as_grids
-from .place import Settings, encoders_of, place
+from .place import ApplyInputs, encoders_of, place
 from .sockets import model_output, old_node, sockets
 
 MOST_TILES = 16
@@ -42,12 +40,12 @@ class IPAdapterClipVisionEnhancer(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, enhance_tiles: int = 2, enhance_ratio: float = 1.0, **settings: Any
+        cls, enhance_tiles: int = 2, enhance_ratio: float = 1.0, **inputs: Any
     ) -> io.NodeOutput:
         tiles = min(enhance_tiles, MOST_TILES)
         if tiles <= 1:
-            return IPAdapterAdvanced.execute(**settings)
-        return io.NodeOutput(apply_enhanced(tiles=tiles, ratio=enhance_ratio, **settings))
+            return IPAdapterAdvanced.execute(**inputs)
+        return io.NodeOutput(apply_enhanced(ApplyInputs(**inputs), tiles, enhance_ratio))
 
 
 class IPAdapterClipVisionEnhancerBatch(io.ComfyNode):
@@ -67,51 +65,37 @@ class IPAdapterClipVisionEnhancerBatch(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, enhance_ratio: float = 0.5, **settings: Any) -> io.NodeOutput:
+    def execute(cls, enhance_ratio: float = 0.5, **inputs: Any) -> io.NodeOutput:
         return IPAdapterClipVisionEnhancer.execute(
-            enhance_ratio=enhance_ratio, unfold_batch=True, **settings
+            enhance_ratio=enhance_ratio, unfold_batch=True, **inputs
         )
 
 
-def apply_enhanced(
-    model: Any,
-    ipadapter: Any,
-    image: Tensor,
-    tiles: int,
-    ratio: float,
-    image_negative: Tensor | None = None,
-    clip_vision: Any = None,
-    compat: str | None = None,
-    encode_batch_size: int = 0,
-    **settings: Any,
-) -> Any:
-    encoders = encoders_of(ipadapter, clip_vision)
+def apply_enhanced(inputs: ApplyInputs, tiles: int, ratio: float) -> Any:
+    encoders = encoders_of(inputs.ipadapter, inputs.clip_vision)
     refuse_faces(encoders.loaded)
-    check_model(model, encoders.loaded)
-    how = Settings(ways(compat), **settings)
-    if not how.acts:
-        return model
-    seen = see_enhanced(encoders, image, image_negative, tiles, ratio, how.compat)
-    return place(model, encoders, reference_of(encoders.loaded, seen, how.combined), how)
+    check_model(inputs.model, encoders.loaded)
+    if not inputs.acts:
+        return inputs.model
+    reference = reference_of(
+        encoders.loaded, see_enhanced(encoders, inputs, tiles, ratio), inputs.combined
+    )
+    return place(inputs.model, encoders, reference, inputs)
 
 
-def see_enhanced(
-    encoders: Encoders,
-    image: Tensor,
-    image_negative: Tensor | None,
-    tiles: int,
-    ratio: float,
-    compat: Compat,
-) -> Seen:
+TILING = Tiling(even_parts, pooled_as_grids)
+
+
+def see_enhanced(encoders: Encoders, inputs: ApplyInputs, tiles: int, ratio: float) -> Seen:
     """What is seen in pictures [images, H, W, channels] and in their tiles, mixed; one picture and
     its tiles are two."""
-    check_images(image=image, image_negative=image_negative)
-    whole = picture_features(*encoders[:2], image, compat.prepare) * ratio
-    how = (even_parts, pooled_as_grids, compat.prepare)
-    parts = tile_features(*encoders[:2], image, tiles, *how)
+    image, prepare = inputs.image, inputs.ways.prepare
+    check_images(image=image, image_negative=inputs.image_negative)
+    whole = picture_features(*encoders[:2], image, prepare) * ratio
+    parts = tile_features(*encoders[:2], image, tiles, TILING, prepare)
     mixed = torch.cat([whole, parts]) if len(image) == 1 else whole + parts * (1 - ratio)
-    negative = negative_of(encoders, image_negative, mixed, compat)
-    return Seen(Features(mixed), Features(negative))
+    negative = negative_of(encoders, inputs.image_negative, mixed, inputs.ways)
+    return Seen(PromptPair(Features(mixed), Features(negative)))
 
 
 NODES = [IPAdapterClipVisionEnhancer, IPAdapterClipVisionEnhancerBatch]

@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
-from .apply import apply
+from .place import ApplyInputs, apply
 from .sockets import model_output, old_node, sockets
 
 APPLY_FACE = "Apply IPAdapter FaceID"
@@ -41,8 +41,8 @@ class IPAdapterFaceID(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, weight_faceidv2: float = 1.0, **settings: Any) -> io.NodeOutput:
-        model, faces = apply(weight_faceidv2=weight_faceidv2, **settings)
+    def execute(cls, weight_faceidv2: float = 1.0, **inputs: Any) -> io.NodeOutput:
+        model, faces = apply(ApplyInputs(weight_faceidv2=weight_faceidv2, **inputs))
         return io.NodeOutput(model, NO_FACES if faces is None else faces)
 
 
@@ -59,8 +59,8 @@ class IPAAdapterFaceIDBatch(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, **settings: Any) -> io.NodeOutput:
-        return IPAdapterFaceID.execute(unfold_batch=True, **settings)
+    def execute(cls, **inputs: Any) -> io.NodeOutput:
+        return IPAdapterFaceID.execute(unfold_batch=True, **inputs)
 
 
 class IPAdapterFaceIDKolors(io.ComfyNode):
@@ -79,8 +79,8 @@ class IPAdapterFaceIDKolors(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, weight_kolors: float = 1.0, **settings: Any) -> io.NodeOutput:
-        return IPAdapterFaceID.execute(token_scale=weight_kolors, **settings)
+    def execute(cls, weight_kolors: float = 1.0, **inputs: Any) -> io.NodeOutput:
+        return IPAdapterFaceID.execute(token_scale=weight_kolors, **inputs)
 
 
 NODES = [IPAdapterFaceID, IPAAdapterFaceIDBatch, IPAdapterFaceIDKolors]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from comfy_api.latest import io
 from torch import Tensor
@@ -14,7 +14,6 @@ from ...ipadapter.errors import IPAdapterError
 from ..regions.apply import check_settings
 from ..regions.conditioning import Conditioning, in_mask, with_frames_of
 from ..shared.checks import check_image, check_mask
-from .compat import ways
 from .encode import CONCAT
 from .place import Settings, apply_picture, encoders_of
 from .sockets import WEIGHT, Socket, model_output, number, old_node, sockets
@@ -22,16 +21,11 @@ from .sockets import WEIGHT, Socket, model_output, number, old_node, sockets
 ParamsSocket = io.Custom("IPADAPTER_PARAMS")
 
 
-@dataclass(frozen=True, eq=False)
-class Params:
+class Params(NamedTuple):
     """What IPAdapter Regional Conditioning was given for its picture."""
 
     image: Tensor
-    mask: Tensor | None
-    weight: float
-    weight_type: str
-    start_at: float
-    end_at: float
+    settings: Settings
 
 
 def params_output(tooltip: str) -> Any:
@@ -82,7 +76,7 @@ class IPAdapterRegionalConditioning(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
+    def execute(  # noqa: PLR0913
         cls,
         image: Tensor,
         image_weight: float = 1.0,
@@ -102,8 +96,14 @@ class IPAdapterRegionalConditioning(io.ComfyNode):
             None if text is None else in_mask(text, mask, prompt_weight)
             for text in (positive, negative)
         )
-        params = Params(image, mask, image_weight, weight_type, start_at, end_at)
-        return io.NodeOutput((params,), *texts)
+        settings = Settings(
+            weight=image_weight,
+            weight_type=weight_type,
+            start_at=start_at,
+            end_at=end_at,
+            attn_mask=mask,
+        )
+        return io.NodeOutput((Params(image, settings),), *texts)
 
 
 class IPAdapterCombineParams(io.ComfyNode):
@@ -170,7 +170,7 @@ class IPAdapterFromParams(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
+    def execute(  # noqa: PLR0913
         cls,
         model: Any,
         ipadapter: Any,
@@ -185,22 +185,16 @@ class IPAdapterFromParams(io.ComfyNode):
         encoders = encoders_of(ipadapter, clip_vision)
         if image_negative is not None:
             check_image(image_negative, "image_negative")
-        for i, params in enumerate(ipadapter_params, 1):
-            settings = Settings(
-                ways(compat),
-                params.weight,
-                params.weight_type,
-                combine_embeds=combine_embeds,
-                embeds_scaling=embeds_scaling,
-                start_at=params.start_at,
-                end_at=params.end_at,
-                attn_mask=params.mask,
+        for i, (image, region) in enumerate(ipadapter_params, 1):
+            settings = replace(
+                region, combine_embeds=combine_embeds, embeds_scaling=embeds_scaling, compat=compat
             )
             try:
-                model, _ = apply_picture(model, encoders, params.image, settings, image_negative)
+                model, _ = apply_picture(model, encoders, image, image_negative, settings)
             except IPAdapterError as error:
                 raise IPAdapterError(f"params {i}: {error}") from error
-        return io.NodeOutput(with_frames_of(model, [params.mask for params in ipadapter_params]))
+        masks = [params.settings.attn_mask for params in ipadapter_params]
+        return io.NodeOutput(with_frames_of(model, masks))
 
 
 SUCCESSOR = "Apply IPAdapter Regions"

@@ -6,27 +6,36 @@ from collections.abc import Iterable, Sequence, Sized
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ...ipadapter.base_models import transformers_in_order
 from ...ipadapter.errors import IPAdapterError
-from ...ipadapter.reference import EncodedReference, LayerSchedule, OverTime, Region
+from ...ipadapter.reference import (
+    EncodedReference,
+    LayerSchedule,
+    OverTime,
+    Region,
+    RegionSettings,
+)
 from ...weight_types.layers import does_nothing, layer_entries
-from ..loading.adapter import accept_adapter, check_model
+from ..loading.adapter import LoadedAdapter, accept_adapter, check_model
 from ..model.layers import find_layers
 from ..references.encode_faces import structure_weight
 from ..regions.apply import check_settings
-from ..sampling.patching import add_region
+from ..sampling.patching import add_region, image_tokens
 from ..shared.notices import say
-from .compat import Compat
+from .compat import Compat, ways
 from .encode import CONCAT, Encoders, reference_of, see
+from .formulas.scaling import embeds_scaling
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Settings:
-    """What the apply nodes have in common, with the values that those without an input take."""
+    """What the apply nodes have in common, by the names of their inputs, with the values that those
+    without an input take."""
 
-    compat: Compat
+    compat: str | None = None  # see compat.py
     weight: float | Sequence[float] = 1.0  # several: for the latents of a batch, if it is unfolded
     weight_type: str = "linear"
     second: float | None = None  # of the other part, see LayerSchedule; None: what version 2 takes
@@ -37,12 +46,17 @@ class Settings:
     end_at: float = 1.0
     attn_mask: Tensor | None = None
     unfold_batch: bool = False
-    token_scale: float = 1.0
+    token_scale: float = 1.0  # of Kolors' tokens, once its UNet has projected them
 
     def __post_init__(self) -> None:
+        ways(self.compat)
         if isinstance(self.weight, Sized) and not len(self.weight):
             raise IPAdapterError("weight: the connected list is empty; give at least one weight")
         refuse_lists(self.second, self.token_scale)
+
+    @property
+    def ways(self) -> Compat:
+        return ways(self.compat)
 
     @property
     def weights(self) -> list[float]:
@@ -65,11 +79,11 @@ class Settings:
 
     @property
     def schedule(self) -> LayerSchedule:
-        return LayerSchedule(self.weight_type, self.other, self.layer_weights, self.compat.without)
+        return LayerSchedule(self.weight_type, self.other, self.layer_weights, self.ways.without)
 
     @property
     def acts(self) -> bool:
-        return any(not does_nothing(self.weight_type, w, self.other) for w in self.weights)
+        return any(not does_nothing(self.schedule, weight) for weight in self.weights)
 
 
 def refuse_lists(*values: object) -> None:
@@ -80,12 +94,39 @@ def refuse_lists(*values: object) -> None:
         )
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ApplyInputs(Settings):
+    """What the nodes that let pictures act have in common."""
+
+    model: Any
+    ipadapter: Any
+    image: Tensor
+    image_negative: Tensor | None = None
+    clip_vision: Any = None
+    insightface: Any = None
+    weight_faceidv2: float | None = None
+    encode_batch_size: int = 0  # not needed: pictures are encoded one by one
+
+
+def apply(inputs: ApplyInputs) -> tuple[Any, Tensor | None]:
+    """A clone of the model with the pictures in it, and the faces that were found in them."""
+    encoders = encoders_of(inputs.ipadapter, inputs.clip_vision, inputs.insightface)
+    return apply_picture(
+        inputs.model,
+        encoders,
+        inputs.image,
+        inputs.image_negative,
+        inputs,
+        inputs.weight_faceidv2,
+    )
+
+
 def apply_picture(
     model: Any,
     encoders: Encoders,
     image: Tensor,
+    image_negative: Tensor | None,
     settings: Settings,
-    image_negative: Tensor | None = None,
     weight_faceidv2: float | None = None,
 ) -> tuple[Any, Tensor | None]:
     """A clone of the model with the pictures in it, and the faces that were found in them."""
@@ -100,7 +141,7 @@ def apply_picture(
         # Where a node does not say, version 2 takes twice the weight.
         structure = 2 * max(settings.weights) if weight_faceidv2 is None else weight_faceidv2
         structure = structure_weight(loaded, "by file name", False, structure)
-    seen = see(encoders, image, image_negative, structure, settings.compat)
+    seen = see(encoders, image, image_negative, structure, settings.ways)
     reference = reference_of(loaded, seen, settings.combined)
     return place(model, encoders, reference, settings), seen.faces
 
@@ -120,36 +161,55 @@ def place(model: Any, encoders: Encoders, reference: EncodedReference, settings:
             "name ends in Batch has one for each latent"
         )
     settings = replace(settings, layer_weights=known_layers(model, settings.layer_weights))
-    return add_region(model, encoders.loaded, region_of(reference, settings))
+    loaded = encoders.loaded
+    if settings.token_scale != 1.0:
+        reference = scaled(loaded, reference, model, settings.token_scale)
+    return add_region(model, loaded, region_of(reference, settings))
+
+
+def scaled(
+    loaded: LoadedAdapter, reference: EncodedReference, model: Any, scale: float
+) -> EncodedReference:
+    """With tokens as the layers read them, times the scale where Kolors' UNet projects them."""
+    if reference.positive.shape[-1] == loaded.adapter.context:
+        return reference
+    tokens = image_tokens(loaded, reference, model)
+    return EncodedReference(tokens.positive * scale, tokens.negative * scale)
 
 
 def region_of(reference: EncodedReference, settings: Settings) -> Region:
-    mask = check_settings(settings.attn_mask, settings.start_at, settings.end_at)
-    # Only what sampling needs of the reference is kept.
-    bare = EncodedReference(reference.positive, reference.negative)
-    region = Region(
-        bare,
-        mask,
-        settings.weights[0],
-        settings.embeds_scaling,
-        settings.start_at,
-        settings.end_at,
-        settings.unfold_batch,
-        settings.schedule,
-        token_scale=settings.token_scale,
-        guess_grid=settings.compat.guess_grid,
-    )
     weights = settings.weights
+    region = Region(
+        reference.bare(),
+        RegionSettings(
+            mask=check_settings(settings.attn_mask, settings.start_at, settings.end_at),
+            weight=weights[0],
+            weight_type=embeds_scaling(settings.embeds_scaling),
+            start_at=settings.start_at,
+            end_at=settings.end_at,
+            unfold_batch=settings.unfold_batch,
+            schedule=settings.schedule,
+            mask_fit=settings.ways.mask_fit,
+        ),
+    )
     if len(weights) == 1:
         return region
     if settings.embeds_scaling == "V only" and not settings.other:
         # A factor of what the region adds: keys and values are the same for all frames.
-        return replace(region, weight=1.0, over_time=OverTime(frame_weights=tuple(weights)))
-    count = max(len(weights), len(bare.positive))
-    each = [min(i, len(bare.positive) - 1) for i in range(count)]
+        over_time = OverTime(frame_weights=tuple(weights))
+        return replace(region, settings=replace(region.settings, weight=1.0, over_time=over_time))
+    return unfolded(region, weights)
+
+
+def unfolded(region: Region, weights: list[float]) -> Region:
+    """With a picture for each weight, and a weight for each picture: the last repeats."""
+    pictures = len(region.reference.positive)
+    count = max(len(weights), pictures)
+    each = [min(i, pictures - 1) for i in range(count)]
     weights = [*weights, *weights[-1:] * (count - len(weights))]  # the caller's list stays its own
-    unfolded = EncodedReference(bare.positive[each], bare.negative[each])
-    return replace(region, reference=unfolded, picture_weights=tuple(weights))
+    reference = EncodedReference(region.reference.positive[each], region.reference.negative[each])
+    settings = replace(region.settings, weight=torch.tensor(weights, dtype=torch.float64))
+    return replace(region, reference=reference, settings=settings)
 
 
 def known_layers(model: Any, layer_weights: str) -> str:

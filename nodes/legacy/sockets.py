@@ -9,10 +9,10 @@ from typing import Any
 from comfy_api.latest import io
 
 from ...ipadapter.combine import METHODS
-from ...weight_types.attention import EMBEDS_SCALING
 from ...weight_types.layers import SCHEDULES
 from ..shared.inputs import InsightFaceSocket, IPAdapterSocket
 from .compat import compat_input
+from .formulas.scaling import EMBEDS_SCALING
 
 Socket = Callable[..., Any]  # (optional) -> an input
 

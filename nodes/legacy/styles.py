@@ -7,7 +7,8 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
-from .apply import APPLY, apply
+from .apply import APPLY
+from .place import ApplyInputs, apply
 from .sockets import model_output, old_node, sockets
 
 OPTIONAL = "| image_negative attn_mask clip_vision compat"
@@ -35,7 +36,7 @@ class IPAdapterStyleComposition(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
+    def execute(  # noqa: PLR0913
         cls,
         model: Any,
         image_style: Tensor,
@@ -44,13 +45,14 @@ class IPAdapterStyleComposition(io.ComfyNode):
         weight_composition: float = 1.0,
         expand_style: bool = False,
         combine_embeds: str = "average",
-        **settings: Any,
+        **inputs: Any,
     ) -> io.NodeOutput:
         both = "strong style and composition" if expand_style else "style and composition"
-        settings |= {"weight_type": both, "combine_embeds": combine_embeds}
+        inputs |= {"weight_type": both, "combine_embeds": combine_embeds}
         parts = [(image_style, weight_style, 0.0), (image_composition, 0.0, weight_composition)]
         for image, weight, second in parts:
-            model, _ = apply(model, image=image, weight=weight, second=second, **settings)
+            part = {"image": image, "weight": weight, "second": second}
+            model, _ = apply(ApplyInputs(model=model, **part, **inputs))
         return io.NodeOutput(model)
 
 
@@ -70,8 +72,8 @@ class IPAdapterStyleCompositionBatch(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, **settings: Any) -> io.NodeOutput:
-        return IPAdapterStyleComposition.execute(unfold_batch=True, **settings)
+    def execute(cls, **inputs: Any) -> io.NodeOutput:
+        return IPAdapterStyleComposition.execute(unfold_batch=True, **inputs)
 
 
 PRECISE = (
@@ -92,10 +94,9 @@ class IPAdapterPreciseStyleTransfer(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, style_boost: float = 1.0, **settings: Any) -> io.NodeOutput:
-        return io.NodeOutput(
-            apply(weight_type="style transfer precise", second=style_boost, **settings)[0]
-        )
+    def execute(cls, style_boost: float = 1.0, **inputs: Any) -> io.NodeOutput:
+        settings = {"weight_type": "style transfer precise", "second": style_boost}
+        return io.NodeOutput(apply(ApplyInputs(**settings, **inputs))[0])
 
 
 class IPAdapterPreciseStyleTransferBatch(io.ComfyNode):
@@ -111,8 +112,8 @@ class IPAdapterPreciseStyleTransferBatch(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, **settings: Any) -> io.NodeOutput:
-        return IPAdapterPreciseStyleTransfer.execute(unfold_batch=True, **settings)
+    def execute(cls, **inputs: Any) -> io.NodeOutput:
+        return IPAdapterPreciseStyleTransfer.execute(unfold_batch=True, **inputs)
 
 
 class IPAdapterPreciseComposition(io.ComfyNode):
@@ -128,10 +129,9 @@ class IPAdapterPreciseComposition(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, composition_boost: float = 0.0, **settings: Any) -> io.NodeOutput:
-        return io.NodeOutput(
-            apply(weight_type="composition precise", second=composition_boost, **settings)[0]
-        )
+    def execute(cls, composition_boost: float = 0.0, **inputs: Any) -> io.NodeOutput:
+        settings = {"weight_type": "composition precise", "second": composition_boost}
+        return io.NodeOutput(apply(ApplyInputs(**settings, **inputs))[0])
 
 
 class IPAdapterPreciseCompositionBatch(io.ComfyNode):
@@ -147,8 +147,8 @@ class IPAdapterPreciseCompositionBatch(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, **settings: Any) -> io.NodeOutput:
-        return IPAdapterPreciseComposition.execute(unfold_batch=True, **settings)
+    def execute(cls, **inputs: Any) -> io.NodeOutput:
+        return IPAdapterPreciseComposition.execute(unfold_batch=True, **inputs)
 
 
 class IPAdapterMS(io.ComfyNode):
@@ -168,8 +168,8 @@ class IPAdapterMS(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, weight_faceidv2: float = 1.0, **settings: Any) -> io.NodeOutput:
-        return io.NodeOutput(apply(weight_faceidv2=weight_faceidv2, **settings)[0])
+    def execute(cls, weight_faceidv2: float = 1.0, **inputs: Any) -> io.NodeOutput:
+        return io.NodeOutput(apply(ApplyInputs(weight_faceidv2=weight_faceidv2, **inputs))[0])
 
 
 NODES = [

@@ -14,11 +14,11 @@ from ...weight_types.attention import WEIGHT_TYPES
 from ..regions.apply import ALL_BLACK
 from ..shared.checks import check_image, check_mask
 from ..shared.notices import say
-from .compat import FAITHFUL, WAYS, ways
+from .compat import FAITHFUL
 from .encode import Encoders
 from .formulas.tiles import Tile, overlapping
 from .formulas.tiles_v1 import numbered
-from .place import Settings, apply_picture, encoders_of
+from .place import ApplyInputs, Settings, apply_picture, encoders_of
 from .sockets import model_output, number, old_node, sockets
 
 DESCRIPTION = "Lets a wide or tall picture act in tiles, each of which is seen in full."
@@ -48,27 +48,18 @@ class IPAdapterTiled(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls,
-        model: Any,
-        ipadapter: Any,
-        image: Tensor,
-        sharpening: float = 0.0,
-        image_negative: Tensor | None = None,
-        attn_mask: Tensor | None = None,
-        clip_vision: Any = None,
-        compat: str | None = None,
-        encode_batch_size: int = 0,
-        **settings: Any,
+        cls, sharpening: float = 0.0, attn_mask: Tensor | None = None, **inputs: Any
     ) -> io.NodeOutput:
-        check_image(image, "image")
+        given = ApplyInputs(**inputs)
+        check_image(given.image, "image")
         if attn_mask is not None:
             attn_mask = check_mask(attn_mask, "attn_mask")
             if not attn_mask.any():
                 say(ALL_BLACK.format("reference"))
-        how = Settings(ways(compat), **settings)
-        tiles = overlapping(image, attn_mask, sharpening)
-        encoders = encoders_of(ipadapter, clip_vision)
-        model = apply_tiles(model, encoders, tiles, how, [image_negative] * len(tiles))
+        tiles = overlapping(given.image, attn_mask, sharpening)
+        encoders = encoders_of(given.ipadapter, given.clip_vision)
+        negatives = [given.image_negative] * len(tiles)
+        model = apply_tiles(given.model, encoders, tiles, given, negatives)
         pictures, masks = (torch.cat(parts) for parts in zip(*tiles, strict=True))
         return io.NodeOutput(model, pictures, masks)
 
@@ -84,7 +75,7 @@ def apply_tiles(
     for (picture, mask), negative in zip(tiles, negatives, strict=True):
         if mask.any():
             here = replace(settings, attn_mask=mask)
-            model, _ = apply_picture(model, encoders, picture, here, negative)
+            model, _ = apply_picture(model, encoders, picture, negative, here)
     return model
 
 
@@ -103,8 +94,8 @@ class IPAdapterTiledBatch(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, **settings: Any) -> io.NodeOutput:
-        return IPAdapterTiled.execute(unfold_batch=True, **settings)
+    def execute(cls, **inputs: Any) -> io.NodeOutput:
+        return IPAdapterTiled.execute(unfold_batch=True, **inputs)
 
 
 MORE = {
@@ -149,7 +140,7 @@ class IPAdapterTilesMasked(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
+    def execute(  # noqa: PLR0913
         cls,
         ipadapter: Any,
         image: Tensor,
@@ -165,12 +156,16 @@ class IPAdapterTilesMasked(io.ComfyNode):
     ) -> io.NodeOutput:
         check_image(image, "image")
         settings = Settings(
-            WAYS[FAITHFUL], weight, embeds_scaling=weight_type, start_at=start_at, end_at=end_at
+            compat=FAITHFUL,
+            weight=weight,
+            embeds_scaling=weight_type,
+            start_at=start_at,
+            end_at=end_at,
         )
         encoders = encoders_of(ipadapter, clip_vision)
         if short_side_tiles == 0:
             negative = distorted(image, noise) if noise > 0 else None
-            model, _ = apply_picture(model, encoders, image, settings, negative)
+            model, _ = apply_picture(model, encoders, image, negative, settings)
             return io.NodeOutput(model)
         tiles = numbered(image[:1], short_side_tiles, tile_weight)
         negatives: list[Tensor | None] = [None] * len(tiles)

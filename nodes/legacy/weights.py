@@ -45,8 +45,13 @@ def follow(strategy: Strategy, image: Tensor | None) -> io.NodeOutput:
     else:
         check_image(image, "image")
         count = len(image)
-        added = (strategy.add_starting_frames, strategy.add_ending_frames)
-        weights, first, second = fade(weights, strategy.method, count, *added)
+        weights, first, second = fade(
+            weights,
+            strategy.method,
+            count,
+            strategy.add_starting_frames,
+            strategy.add_ending_frames,
+        )
         other = no_picture("image_2", ONE_AT_A_TIME) if second is None else image[second]
         pictures = [image[first], other]
     strategy = replace(strategy, frame_count=count)
@@ -145,8 +150,8 @@ class IPAdapterWeights(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, image: Tensor | None = None, **settings: Any) -> io.NodeOutput:
-        return follow(Strategy(**settings), image)
+    def execute(cls, image: Tensor | None = None, **inputs: Any) -> io.NodeOutput:
+        return follow(Strategy(**inputs), image)
 
 
 class IPAdapterWeightsFromStrategy(io.ComfyNode):
@@ -185,8 +190,14 @@ class IPAdapterPromptScheduleFromWeightsStrategy(io.ComfyNode):
     @classmethod
     def execute(cls, weights_strategy: Strategy, prompt: str = "") -> io.NodeOutput:
         told = weights_strategy
-        added = (told.add_starting_frames, told.add_ending_frames)
-        return io.NodeOutput(prompt_schedule(prompt, told.frame_count, told.frames, *added))
+        schedule = prompt_schedule(
+            prompt,
+            told.frame_count,
+            told.frames,
+            told.add_starting_frames,
+            told.add_ending_frames,
+        )
+        return io.NodeOutput(schedule)
 
 
 class IPAdapterCombineWeights(io.ComfyNode):

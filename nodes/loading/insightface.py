@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -104,20 +103,11 @@ class FoundFace(NamedTuple):
 
 
 def read_faces(
-    app: Any,
-    picture: Tensor,
-    number: int,
-    select: str,
-    index: int,
-    crop: str,
-    size: int,
-    sizes: Sequence[int] = faces.SIZES,
+    app: Any, picture: Tensor, number: int, request: faces.FaceRequest
 ) -> list[FoundFace]:
-    """The chosen faces of a picture [H, W, channels], which messages call ``picture <number>``.
-
-    select: one of faces.SELECTIONS; crop: one of faces.CROPS; sizes: that the detector looks at.
-    """
+    """The chosen faces of a picture [H, W, channels], which messages call ``picture <number>``."""
     check_app(app)
+    choice, crop, size, sizes = request
     pixels = rgb(picture[None])[0].movedim(0, -1).clamp(0, 1)
     pixels = (pixels * 255).round().to(torch.uint8).cpu().numpy()
     found = faces.find(app, pixels, sizes)
@@ -132,7 +122,7 @@ def read_faces(
             torch.from_numpy(faces.identity(app, pixels, face)).float(),
             torch.from_numpy(faces.CROPS[crop](pixels, face, size)).float() / 255,
         )
-        for face in faces.choose(found, select, index, f"picture {number}")
+        for face in faces.choose(found, choice, f"picture {number}")
     ]
 
 

@@ -100,7 +100,7 @@ class FitMask(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
+    def execute(  # noqa: PLR0913
         cls,
         mask: Tensor,
         mode: str = "stretch",

@@ -44,7 +44,7 @@ class SolidMask(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
+    def execute(  # noqa: PLR0913
         cls,
         value: float,
         width: int,
@@ -134,7 +134,7 @@ class FeatherMask(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
+    def execute(  # noqa: PLR0913
         cls,
         mask: Tensor,
         left: int,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import comfy.model_management
 import torch
@@ -15,7 +15,7 @@ from ...ipadapter.errors import IPAdapterError
 from ...ipadapter.noise import distorted
 from ...ipadapter.preprocess import fit_to_encoder, rgb
 from ...ipadapter.projections import Projection
-from ...ipadapter.reference import EncodedReference, Features
+from ...ipadapter.reference import EncodedReference, Features, PromptPair
 from ..loading.adapter import LoadedAdapter
 from ..shared.notices import say
 from ..shared.progress import one_by_one
@@ -38,7 +38,7 @@ def encode_reference(
     if image_negative is None and noise > 0:
         image_negative = distorted(image, noise)
     negative = negative_features(loaded, clip_vision, image_negative, positive)
-    return project(loaded, Features(positive), Features(negative))
+    return project(loaded, PromptPair(Features(positive), Features(negative)))
 
 
 def refuse_faces(loaded: LoadedAdapter) -> None:
@@ -50,7 +50,7 @@ def refuse_faces(loaded: LoadedAdapter) -> None:
         )
 
 
-def project(loaded: LoadedAdapter, positive: Features, negative: Features) -> EncodedReference:
+def project(loaded: LoadedAdapter, seen: PromptPair[Features]) -> EncodedReference:
     """A reference of what encoders saw: projected in float32, kept on the CPU."""
     projection = loaded.load().projection
     device = comfy.model_management.get_torch_device()
@@ -59,7 +59,7 @@ def project(loaded: LoadedAdapter, positive: Features, negative: Features) -> En
         clip, face = (x if x is None else x.to(device) for x in (features.clip, features.face))
         return projection(replace(features, clip=clip, face=face)).cpu()
 
-    return EncodedReference(tokens(positive), tokens(negative), (positive, negative))
+    return EncodedReference(tokens(seen.positive), tokens(seen.negative), seen)
 
 
 # (pictures [images, H, W, channels], size) -> what the encoder is given, [images, H, W, 3]
@@ -108,24 +108,33 @@ def encode_picture(clip_vision: Any, pixels: Tensor, feature: str | None, reader
     return seen.float().cpu()
 
 
+class Tiling(NamedTuple):
+    """How a picture is seen in tiles."""
+
+    cut: Callable[[Tensor, int], list[Tensor]]  # a picture [H, W, channels], tiles along a side
+    pool: Callable[[Tensor, int], Tensor]  # features [tiles * tiles, ...] -> [1, ...]
+
+
+SQUARE_TILES = Tiling(split, pooled)
+
+
 def tile_features(
     loaded: LoadedAdapter,
     clip_vision: Any,
     image: Tensor,
     tiles: int,
-    cut: Callable[[Tensor, int], list[Tensor]] = split,
-    pool: Callable[[Tensor, int], Tensor] = pooled,
+    tiling: Tiling = SQUARE_TILES,
     prepare: Prepare = fit_to_encoder,
 ) -> Tensor:
     """As ``picture_features``, of what the encoder sees in ``tiles`` x ``tiles`` parts of each."""
     size, feature = image_size(clip_vision), loaded.projection.feature
 
     def encode(picture: Tensor) -> Tensor:
-        parts = [prepare(part[None], size) for part in cut(picture, tiles)]
+        parts = [prepare(part[None], size) for part in tiling.cut(picture, tiles)]
         seen = [encode_picture(clip_vision, p, feature, loaded.file) for p in one_by_one(parts)]
-        return pool(torch.cat(seen), tiles)
+        return tiling.pool(torch.cat(seen), tiles)
 
-    how = (cut, pool, prepare, tiles)
+    how = (*tiling, prepare, tiles)
     return torch.cat([loaded.memo.picture(clip_vision, picture, encode, *how) for picture in image])
 
 

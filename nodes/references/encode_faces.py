@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -10,12 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...ipadapter.errors import IPAdapterError, pick
-from ...ipadapter.faces import SIZES
+from ...ipadapter.faces import LARGEST, SIZES, FaceChoice, FaceRequest
 from ...ipadapter.noise import distorted
 from ...ipadapter.preprocess import fit_to_encoder
 from ...ipadapter.projections import FaceInput
 from ...ipadapter.published import named_v2
-from ...ipadapter.reference import EncodedReference, Features
+from ...ipadapter.reference import EncodedReference, Features, PromptPair
 from ..loading.adapter import LoadedAdapter
 from ..loading.insightface import FoundFace, read_faces
 from ..shared.notices import say
@@ -25,35 +26,36 @@ from .encode import Prepare, image_size, no_picture_features, picture_features, 
 CROP = 224  # pixels a side, where no CLIP encoder asks for another size
 
 
-class FaceChoice(NamedTuple):
-    """Which faces of a picture are meant, see ``SELECTIONS`` in ipadapter/faces.py."""
+@dataclass(frozen=True, eq=False)
+class FacePhotos:
+    """Photos of people, what looks at them, and which of their faces are meant."""
 
-    select: str = "largest"
-    number: int = 0
+    image: Tensor  # [images, H, W, 3+]
+    insightface: Any
+    clip_vision: Any = None
+    choice: FaceChoice = LARGEST
+    reads: FaceInput | None = None  # None: what the adapter's projection reads
+    crop_size: int | None = None  # pixels a side; None: what CLIP reads
+    sizes: Sequence[int] = SIZES  # of what the detector is shown
+    prepare: Prepare = fit_to_encoder  # how CLIP is shown the crops
 
 
 def encode_faces(
-    loaded: LoadedAdapter,
-    insightface: Any,
-    clip_vision: Any,
-    image: Tensor,
-    choice: FaceChoice,
-    structure: float | None = None,
-    noise: float = 0.0,
+    loaded: LoadedAdapter, photos: FacePhotos, structure: float | None = None, noise: float = 0.0
 ) -> tuple[EncodedReference, Tensor]:
-    """Encode the chosen faces of pictures [images, H, W, 3+], and the crops [faces, H, W, 3].
+    """Encode the chosen faces, and their crops [faces, H, W, 3].
 
     ``structure`` is the weight of CLIP's view in FaceID Plus V2, None in all other families.
     """
-    found = look_at_faces(loaded, insightface, clip_vision, image, choice)
+    found = look_at_faces(loaded, photos)
     clip_negative = None
     if found.clip is not None and noise > 0:
-        clip_negative = picture_features(loaded, clip_vision, distorted(found.crops, noise))
+        clip_negative = picture_features(loaded, photos.clip_vision, distorted(found.crops, noise))
     elif found.clip is not None:
-        clip_negative = no_picture_features(loaded, clip_vision, found.clip)
+        clip_negative = no_picture_features(loaded, photos.clip_vision, found.clip)
     positive = Features(found.clip, found.identities, structure)
     negative = Features(clip_negative, torch.zeros_like(found.identities), structure)
-    return project(loaded, positive, negative), found.crops
+    return project(loaded, PromptPair(positive, negative)), found.crops
 
 
 class Faces(NamedTuple):
@@ -64,62 +66,48 @@ class Faces(NamedTuple):
     clip: Tensor | None  # CLIP's features of the crops, where the adapter reads them
 
 
-def look_at_faces(
-    loaded: LoadedAdapter,
-    insightface: Any,
-    clip_vision: Any,
-    image: Tensor,
-    choice: FaceChoice,
-    spec: FaceInput | None = None,
-    size: int | None = None,
-    sizes: Sequence[int] = SIZES,
-    prepare: Prepare = fit_to_encoder,
-) -> Faces:
-    """The chosen faces of pictures [images, H, W, 3+], as the adapter reads them, or as ``spec``
-    says. ``size``: pixels a side of the crops, if not what CLIP reads."""
+def look_at_faces(loaded: LoadedAdapter, photos: FacePhotos) -> Faces:
+    """The chosen faces, as the adapter reads them."""
     projection = loaded.projection
-    spec = spec or projection.face
-    if spec is None:
+    reads = photos.reads or projection.face
+    if reads is None:
         raise IPAdapterError(
             f"{loaded.file} ({projection.name}) reads whole pictures, no faces: use Apply IPAdapter "
             "or Encode Reference, or load a FaceID adapter (in IPAdapter Auto Loader: a preset with "
             "FACEID)"
         )
-    if projection.feature is not None and clip_vision is None:
+    reads_clip = projection.feature is not None
+    if reads_clip and photos.clip_vision is None:
         raise IPAdapterError(
             f"clip_vision is not connected: {projection.name} also looks at the face through CLIP; "
             "add a Load CLIP Vision node"
         )
-    size = size or (CROP if projection.feature is None else image_size(clip_vision))
-    found = find_faces(loaded, insightface, image, choice, spec.crop, size, sizes)
+    size = photos.crop_size or (image_size(photos.clip_vision) if reads_clip else CROP)
+    request = FaceRequest(photos.choice, reads.crop, size, photos.sizes)
+    found = find_faces(loaded, photos.insightface, photos.image, request)
     identities = torch.stack([face.identity for face in found])
-    if spec.normed:
+    if reads.normed:
         identities = F.normalize(identities, dim=-1)
     crops = torch.stack([face.crop for face in found])
-    reads_clip = projection.feature is not None
-    clip = picture_features(loaded, clip_vision, crops, prepare) if reads_clip else None
+    clip = None
+    if reads_clip:
+        clip = picture_features(loaded, photos.clip_vision, crops, photos.prepare)
     return Faces(identities, crops, clip)
 
 
 def find_faces(
-    loaded: LoadedAdapter,
-    insightface: Any,
-    image: Tensor,
-    choice: FaceChoice,
-    crop: str,
-    size: int,
-    sizes: Sequence[int] = SIZES,
+    loaded: LoadedAdapter, insightface: Any, image: Tensor, request: FaceRequest
 ) -> list[FoundFace]:
-    """The chosen faces of all pictures, picture by picture."""
+    """The chosen faces of pictures [images, H, W, 3+], picture by picture."""
     if insightface is None:
         raise IPAdapterError("insightface is not connected: add a Load InsightFace node")
     found: list[FoundFace] = []
     for number, picture in enumerate(one_by_one(image), 1):
 
         def read(picture: Tensor, number: int = number) -> list[FoundFace]:
-            return read_faces(insightface, picture, number, *choice, crop, size, sizes)
+            return read_faces(insightface, picture, number, request)
 
-        found += loaded.memo.picture(insightface, picture, read, *choice, crop, size, sizes)
+        found += loaded.memo.picture(insightface, picture, read, request)
     return found
 
 

@@ -12,7 +12,7 @@ from ...ipadapter.combine import METHODS, alike, combined, first_picture, joined
 from ...ipadapter.enhance import mixed
 from ...ipadapter.errors import IPAdapterError, pick
 from ...ipadapter.noise import NOISES
-from ...ipadapter.reference import EncodedReference, Features
+from ...ipadapter.reference import EncodedReference, Features, PromptPair
 from ..loading.adapter import accept_adapter
 from ..shared.checks import check_image
 from ..shared.inputs import IPAdapterSocket, ReferenceSocket, clip_vision
@@ -108,7 +108,7 @@ class EncodeReference(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
+    def execute(  # noqa: PLR0913
         cls,
         ipadapter: Any,
         image: Tensor,
@@ -135,7 +135,7 @@ class EncodeReference(io.ComfyNode):
             tiles = tile_features(loaded, encoder, image, enhance_tiles)
             positive = mixed(positive, tiles, enhance_ratio)
         positive = positive * factors.view(-1, *[1] * (positive.ndim - 1))
-        reference = project(loaded, Features(positive), Features(negative))
+        reference = project(loaded, PromptPair(Features(positive), Features(negative)))
         return io.NodeOutput(made_with(reference, loaded))
 
 
@@ -219,18 +219,17 @@ class CombineReferences(io.ComfyNode):
         for name, given in connected.items():
             check_origin(given, loaded, name)
         pairs = alike(connected)
-        positive = joined([pair[0] for pair in pairs])
-        negative = joined([pair[1] for pair in pairs])
+        positive, negative = (joined(list(each)) for each in zip(*pairs, strict=True))
         if method == CONCAT:
             tokens = (
                 torch.cat([given.positive for given in connected.values()]),
                 torch.cat([given.negative for given in connected.values()]),
             )
-            reference = EncodedReference(*tokens, (positive, negative))
+            reference = EncodedReference(*tokens, PromptPair(positive, negative))
         else:
             face = loaded.projection.face
             mixture = combined(positive, method, normed=face is not None and face.normed)
-            reference = project(loaded, mixture, first_picture(negative))
+            reference = project(loaded, PromptPair(mixture, first_picture(negative)))
         return io.NodeOutput(made_with(reference, loaded))
 
 

@@ -7,12 +7,11 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
-from ...ipadapter.faces import SELECTIONS
-from ...ipadapter.reference import EncodedReference
-from ..loading.adapter import LoadedAdapter, accept_adapter
+from ...ipadapter.faces import SELECTIONS, FaceChoice
+from ..loading.adapter import Pipeline
 from ..shared.checks import check_image
 from ..shared.inputs import InsightFaceSocket, IPAdapterSocket
-from .encode_faces import VERSIONS, FaceChoice, encode_faces, structure_weight
+from .encode_faces import VERSIONS, FacePhotos
 
 NOISE = (
     "Only for FaceID Plus: the negative prompt sees a distorted copy of the face, which strengthens "
@@ -100,29 +99,14 @@ def plus_version() -> Any:
     )
 
 
-def encode_inputs(
-    ipadapter: Any,
-    clip_vision: Any,
-    insightface: Any,
-    image: Tensor,
-    noise: float,
-    faceid_v2: bool,
-    weight_v2: float,
-    face_select: str,
-    face_index: int,
-    plus_version: str,
-) -> tuple[LoadedAdapter, EncodedReference, Tensor]:
-    """The adapter, the chosen faces as a reference, and their crops [faces, H, W, 3]."""
-    loaded, encoder, recogniser, _ = accept_adapter(ipadapter)
+def face_photos(
+    adapter: Pipeline, image: Tensor, clip_vision: Any, insightface: Any, choice: FaceChoice
+) -> FacePhotos:
+    """Photos with the models that are connected, else with those that the loader brought."""
     check_image(image, "image")
-    structure = structure_weight(loaded, plus_version, faceid_v2, weight_v2)
-    reference, crops = encode_faces(
-        loaded,
-        insightface if insightface is not None else recogniser,
-        clip_vision if clip_vision is not None else encoder,
+    return FacePhotos(
         image,
-        FaceChoice(face_select, face_index),
-        structure,
-        noise,
+        insightface if insightface is not None else adapter.insightface,
+        clip_vision if clip_vision is not None else adapter.clip_vision,
+        choice,
     )
-    return loaded, reference, crops

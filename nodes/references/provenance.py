@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from ...ipadapter.errors import IPAdapterError
 from ...ipadapter.reference import EncodedReference, MadeWith
@@ -16,8 +15,10 @@ def made_with(reference: EncodedReference, loaded: LoadedAdapter) -> EncodedRefe
     return replace(reference, adapter=adapter)
 
 
-def check_origin(reference: Any, loaded: LoadedAdapter, name: str = "reference") -> None:
-    """IPAdapterError, naming the input, unless the reference was encoded with this adapter."""
+def check_origin(
+    reference: object, loaded: LoadedAdapter, name: str = "reference"
+) -> EncodedReference:
+    """The reference. IPAdapterError, naming the input, unless it was encoded with this adapter."""
     if not isinstance(reference, EncodedReference):
         raise IPAdapterError(
             f"{name}: a {type(reference).__name__} is no reference; connect Encode Reference, "
@@ -29,3 +30,4 @@ def check_origin(reference: Any, loaded: LoadedAdapter, name: str = "reference")
             f"{name}: it was made with {theirs.file} ({theirs.family}), not with "
             f"{loaded.file} ({loaded.projection.name}); connect that adapter, or encode again"
         )
+    return reference

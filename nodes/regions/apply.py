@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Any
 
 from comfy_api.latest import io
 from torch import Tensor
 
 from ...ipadapter.errors import IPAdapterError
-from ...ipadapter.reference import EncodedReference, LayerSchedule, Region
+from ...ipadapter.reference import EncodedReference, LayerSchedule, Region, RegionSettings
+from ...weight_types.attention import find_weight_type
 from ...weight_types.layers import does_nothing
 from ..loading.adapter import LoadedAdapter, Pipeline, accept_adapter, check_model
 from ..model.lora import apply_face_lora
@@ -27,10 +28,7 @@ from ..shared.inputs import (
     strength,
 )
 from ..shared.notices import say
-from .over_time import read_over_time, within
-
-# image, reference, image_negative, noise
-Sources = tuple["Tensor | None", "EncodedReference | None", "Tensor | None", float]
+from .over_time import limit_step_masks, read_over_time
 
 IMAGE_NEGATIVE = (
     "A picture to steer away from, shown to the negative prompt in place of what noise would make."
@@ -105,7 +103,7 @@ class ApplyIPAdapter(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
+    def execute(  # noqa: PLR0913
         cls,
         ipadapter: Any,
         model: Any,
@@ -132,45 +130,62 @@ class ApplyIPAdapter(io.ComfyNode):
             what = "neither is" if image is None else "both are"
             raise IPAdapterError(f"image and reference: {what} connected; connect one of the two")
         check_images(image=image, image_negative=image_negative)
-        schedule = LayerSchedule(layer_schedule, second_weight, layer_weights)
-        mask = check_settings(attn_mask, start_at, end_at)
-        over_time = read_over_time(frame_weights, step_weights, step_masks)
-        if does_nothing(layer_schedule, weight, second_weight):
+        settings = RegionSettings(
+            mask=check_settings(attn_mask, start_at, end_at),
+            weight=weight,
+            weight_type=find_weight_type(weight_type),
+            start_at=start_at,
+            end_at=end_at,
+            unfold_batch=unfold_batch,
+            schedule=LayerSchedule(layer_schedule, second_weight, layer_weights),
+            over_time=read_over_time(frame_weights, step_weights, step_masks),
+        )
+        if does_nothing(settings.schedule, weight):
             return io.NodeOutput(model)
-        sources = (image, reference, image_negative, noise)
-        settings = (mask, weight, weight_type, start_at, end_at, unfold_batch, schedule, over_time)
-        return io.NodeOutput(apply_sources(model, adapter, clip_vision, sources, *settings))
+        source = ReferenceSource(image, reference, image_negative, noise)
+        return io.NodeOutput(apply_source(model, adapter, clip_vision, source, settings))
 
 
-def apply_sources(
-    model: Any, adapter: Pipeline, clip_vision: Any, sources: Sources, *settings: Any
+@dataclass(frozen=True, eq=False)
+class ReferenceSource:
+    """What a reference is made of: pictures, or a reference that is encoded already."""
+
+    image: Tensor | None = None  # [images, H, W, 3+]
+    reference: EncodedReference | None = None  # in its place
+    image_negative: Tensor | None = None  # [images, H, W, 3+]
+    noise: float = 0.0  # of the distorted pictures that the negative sees, if no others
+
+
+def apply_source(
+    model: Any,
+    adapter: Pipeline,
+    clip_vision: Any,
+    source: ReferenceSource,
+    settings: RegionSettings,
 ) -> Any:
-    """A clone of the model with the picture, or the reference that takes its place, in a region."""
+    """A clone of the model with what the source gives in a region of these settings."""
     loaded, brought, _, lora_strength = adapter
     check_model(model, loaded)
-    image, reference, image_negative, noise = sources
-    if image is None:
-        check_origin(reference, loaded)
-    else:
+    if source.image is not None:
         encoder = clip_vision if clip_vision is not None else brought
-        reference = encode_reference(loaded, encoder, image, image_negative, noise)
-    return apply_region(model, loaded, reference, lora_strength, *settings)
+        reference = encode_reference(
+            loaded, encoder, source.image, source.image_negative, source.noise
+        )
+    else:
+        reference = check_origin(source.reference, loaded)
+    return apply_region(model, loaded, reference, lora_strength, settings)
 
 
 def apply_region(
     model: Any,
     loaded: LoadedAdapter,
-    reference: EncodedReference | None,
+    reference: EncodedReference,
     lora_strength: float,
-    *settings: Any,
+    settings: RegionSettings,
 ) -> Any:
     """A clone of the model with the reference in a region of these settings, and with the
     adapter's LoRA; the model itself where no layer gets a weight."""
-    assert reference is not None
-    # Only what sampling needs of the reference is kept.
-    region = Region(EncodedReference(reference.positive, reference.negative), *settings)
-    region = replace(region, over_time=within(region.mask, region.over_time))
-    applied = add_region(model, loaded, region)
+    applied = add_region(model, loaded, Region(reference.bare(), limit_step_masks(settings)))
     if applied is model:
         return model
     return apply_face_lora(applied, loaded.lora, lora_strength, loaded.file)

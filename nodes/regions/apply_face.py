@@ -8,13 +8,16 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ...ipadapter.errors import IPAdapterError
-from ...ipadapter.reference import LayerSchedule
+from ...ipadapter.faces import FaceChoice
+from ...ipadapter.reference import LayerSchedule, RegionSettings
+from ...weight_types.attention import find_weight_type
 from ...weight_types.layers import does_nothing
 from ..loading.adapter import accept_adapter, check_model
+from ..references.encode_faces import encode_faces, structure_weight
 from ..references.face_inputs import (
     NOISE,
-    encode_inputs,
     face_choice,
+    face_photos,
     face_sources,
     plus_version,
     version,
@@ -80,7 +83,7 @@ class ApplyIPAdapterFaceID(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
+    def execute(  # noqa: PLR0913
         cls,
         ipadapter: Any,
         image: Tensor,
@@ -107,21 +110,30 @@ class ApplyIPAdapterFaceID(io.ComfyNode):
         step_weights: str = "",
         step_masks: Tensor | None = None,
     ) -> io.NodeOutput:
-        schedule = LayerSchedule(layer_schedule, second_weight, layer_weights)
-        mask = check_settings(attn_mask, start_at, end_at)
-        over_time = read_over_time(frame_weights, step_weights, step_masks)
-        check_model(model, accept_adapter(ipadapter).loaded)
-        sources = (ipadapter, clip_vision, insightface, image)
-        chosen = (faceid_v2, weight_v2, face_select, face_index, plus_version)
-        loaded, reference, crops = encode_inputs(*sources, noise, *chosen)
+        settings = RegionSettings(
+            mask=check_settings(attn_mask, start_at, end_at),
+            weight=weight,
+            weight_type=find_weight_type(weight_type),
+            start_at=start_at,
+            end_at=end_at,
+            unfold_batch=unfold_batch,
+            schedule=LayerSchedule(layer_schedule, second_weight, layer_weights),
+            over_time=read_over_time(frame_weights, step_weights, step_masks),
+        )
+        adapter = accept_adapter(ipadapter)
+        loaded = adapter.loaded
+        check_model(model, loaded)
+        choice = FaceChoice(face_select, face_index)
+        photos = face_photos(adapter, image, clip_vision, insightface, choice)
+        structure = structure_weight(loaded, plus_version, faceid_v2, weight_v2)
+        reference, crops = encode_faces(loaded, photos, structure, noise)
         if unfold_batch and len(crops) != len(image):
             raise IPAdapterError(
                 f"unfold_batch: {len(crops)} faces from {len(image)} photos; one face a photo goes "
                 "to one latent, so choose another face_select than all"
             )
-        if not does_nothing(layer_schedule, weight, second_weight):
-            settings = (mask, weight, weight_type, start_at, end_at, unfold_batch, schedule)
-            model = apply_region(model, loaded, reference, lora_strength, *settings, over_time)
+        if not does_nothing(settings.schedule, weight):
+            model = apply_region(model, loaded, reference, lora_strength, settings)
         return io.NodeOutput(model, crops)
 
 
@@ -151,7 +163,7 @@ class EncodeFaceID(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
+    def execute(  # noqa: PLR0913
         cls,
         ipadapter: Any,
         image: Tensor,
@@ -164,9 +176,12 @@ class EncodeFaceID(io.ComfyNode):
         face_index: int = 0,
         plus_version: str = "by file name",
     ) -> io.NodeOutput:
-        sources = (ipadapter, clip_vision, insightface, image)
-        chosen = (faceid_v2, weight_v2, face_select, face_index, plus_version)
-        loaded, reference, crops = encode_inputs(*sources, noise, *chosen)
+        adapter = accept_adapter(ipadapter)
+        loaded = adapter.loaded
+        choice = FaceChoice(face_select, face_index)
+        photos = face_photos(adapter, image, clip_vision, insightface, choice)
+        structure = structure_weight(loaded, plus_version, faceid_v2, weight_v2)
+        reference, crops = encode_faces(loaded, photos, structure, noise)
         return io.NodeOutput(made_with(reference, loaded), crops)
 
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from comfy_api.latest import io
 
 from ...ipadapter.errors import IPAdapterError, pick
 from ...masks.overlap import RULES, background
-from ..loading.adapter import Pipeline, accept_adapter
+from ..loading.adapter import accept_adapter
 from ..shared.inputs import IPAdapterSocket, RegionSocket, clip_vision
 from ..shared.notices import say
-from .apply import apply_sources
+from .apply import apply_source
 from .conditioning import Conditioning, joined_text, with_frames
 from .over_time import say_stretched
-from .region import Planned
+from .region import RegionSpec
 
 MOST_REGIONS = 50
 
@@ -91,37 +90,39 @@ class ApplyIPAdapterRegions(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
+    def execute(  # noqa: PLR0913
         cls,
         model: Any,
         ipadapter: Any,
         region: io.Autogrow.Type,
         overlap: str = "add",
         clip_vision: Any = None,
-        background: Planned | None = None,
+        background: RegionSpec | None = None,
         positive: Conditioning | None = None,
         negative: Conditioning | None = None,
     ) -> io.NodeOutput:
         adapter = accept_adapter(ipadapter)
-        regions = settle(check_regions(region, background), background, overlap)
-        for name, planned in regions.items():
+        regions = resolve_overlaps(check_regions(region, background), background, overlap)
+        for name, spec in regions.items():
+            if spec.source is None:
+                continue
             try:
-                model = apply_planned(model, adapter, clip_vision, planned)
+                model = apply_source(model, adapter, clip_vision, spec.source, spec.settings)
             except IPAdapterError as error:
                 raise IPAdapterError(f"{name}: {error}") from error
-        applied = regions.values()
-        positive = joined_text(positive, [(r.positive, r.mask) for r in applied], "positive")
-        negative = joined_text(negative, [(r.negative, r.mask) for r in applied], "negative")
+        texts = [(spec.texts, spec.settings.mask) for spec in regions.values()]
+        positive = joined_text(positive, [(t.positive, mask) for t, mask in texts], "positive")
+        negative = joined_text(negative, [(t.negative, mask) for t, mask in texts], "negative")
         return io.NodeOutput(with_frames(model, positive, negative), positive, negative)
 
 
-def check_regions(region: Mapping[str, Any], rest: Any) -> dict[str, Planned]:
+def check_regions(region: Mapping[str, Any], rest: Any) -> dict[str, RegionSpec]:
     """The regions that are connected, by name."""
     regions = {name: given for name, given in region.items() if given is not None}
     if not regions:
         raise IPAdapterError("region: none is connected; connect at least one IPAdapter Region")
     for name, given in [*regions.items(), (BACKGROUND, rest)]:
-        if given is not None and not isinstance(given, Planned):
+        if given is not None and not isinstance(given, RegionSpec):
             raise IPAdapterError(
                 f"{name}: a {type(given).__name__} is no region; connect IPAdapter Region"
             )
@@ -131,37 +132,29 @@ def check_regions(region: Mapping[str, Any], rest: Any) -> dict[str, Planned]:
 BACKGROUND = "background"
 
 
-def settle(
-    regions: Mapping[str, Planned], rest: Planned | None, overlap: str
-) -> dict[str, Planned]:
+def resolve_overlaps(
+    regions: Mapping[str, RegionSpec], rest: RegionSpec | None, overlap: str
+) -> dict[str, RegionSpec]:
     """The regions with the masks that the rule leaves them; last, the one for what is left."""
     rule = pick(RULES, overlap, "overlap")
-    ranges = [(planned.start_at, planned.end_at) for planned in regions.values()]
-    masks = [planned.mask for planned in regions.values()]
-    settled = {
-        name: replace(planned, mask=mask)
-        for (name, planned), mask in zip(regions.items(), rule(masks, ranges), strict=True)
+    ranges = [step_range(spec) for spec in regions.values()]
+    masks = [spec.settings.mask for spec in regions.values()]
+    resolved = {
+        name: spec.with_mask(mask)
+        for (name, spec), mask in zip(regions.items(), rule(masks, ranges), strict=True)
     }
     if rest is not None or overlap != "add":
-        say_stretched([*masks, rest and rest.mask])
+        say_stretched([*masks, rest and rest.settings.mask])
     if rest is not None:
-        mask = background(masks, ranges, rest.mask, (rest.start_at, rest.end_at))
+        mask = background(masks, ranges, rest.settings.mask, step_range(rest))
         if mask is not None and not mask.any():
             say("background: the other regions leave it nothing of the picture, so it does nothing")
-        settled[BACKGROUND] = replace(rest, mask=mask)
-    return settled
+        resolved[BACKGROUND] = rest.with_mask(mask)
+    return resolved
 
 
-def apply_planned(model: Any, adapter: Pipeline, clip_vision: Any, planned: Planned) -> Any:
-    """As one Apply IPAdapter node would."""
-    if not planned.acts:
-        return model
-    settings = (
-        planned.mask, planned.weight, planned.weight_type, planned.start_at, planned.end_at,
-        planned.unfold_batch, planned.schedule, planned.over_time,
-    )  # fmt: skip
-    sources = (planned.image, planned.reference, None, 0.0)
-    return apply_sources(model, adapter, clip_vision, sources, *settings)
+def step_range(spec: RegionSpec) -> tuple[float, float]:
+    return spec.settings.start_at, spec.settings.end_at
 
 
 NODES = [ApplyIPAdapterRegions]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from comfy_api.latest import io
+from torch import Tensor
 
+from ...ipadapter.reference import Region
 from ...masks.layout import Area, crop
 from ..model.lora import remove_face_lora
 from ..sampling.patching import change_regions, regions_of, remove_regions
@@ -42,7 +46,7 @@ class CropRegions(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
+    def execute(  # noqa: PLR0913
         cls,
         model: Any,
         x: int,
@@ -57,7 +61,9 @@ class CropRegions(io.ComfyNode):
             say(NO_REFERENCES)
             return io.NodeOutput(model)
         picture = (picture_height, picture_width) if picture_width and picture_height else None
-        sizes = {tuple(m.shape[-2:]) for r in regions for m in r.masks if m is not None} - {(1, 1)}
+        sizes = {
+            tuple(m.shape[-2:]) for r in regions for m in r.settings.masks if m is not None
+        } - {(1, 1)}
         if picture is None and len(sizes) > 1:
             found = ", ".join(f"{width} x {height}" for height, width in sorted(sizes))
             say(f"the masks are of several sizes ({found}): set picture_width and picture_height")
@@ -65,8 +71,14 @@ class CropRegions(io.ComfyNode):
         if sizes and all(outside(area, picture or size) for size in sizes):
             say(f"the rectangle at {x}, {y} lies outside of every mask, so no region is in it")
         return io.NodeOutput(
-            change_regions(model, lambda r: r.with_masks(lambda mask: crop(mask, picture, area)))
+            change_regions(
+                model, lambda region: with_masks(region, lambda mask: crop(mask, picture, area))
+            )
         )
+
+
+def with_masks(region: Region, change: Callable[[Tensor], Tensor]) -> Region:
+    return replace(region, settings=region.settings.with_masks(change))
 
 
 def outside(area: Area, size: tuple[int, ...]) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from torch import Tensor
 
-from ...ipadapter.reference import OverTime
+from ...ipadapter.reference import OverTime, RegionSettings
 from ...masks.layout import same_shape
 from ...masks.overlap import largest, times
 from ...weight_types.steps import read_curve, read_numbers
@@ -35,8 +36,9 @@ def say_stretched(masks: Sequence[Tensor | None]) -> None:
             say(f"a mask is {width} x {height}, another {whole}: the first is stretched to that")
 
 
-def within(mask: Tensor | None, over_time: OverTime) -> OverTime:
-    """The same, its step masks within a region's mask."""
+def limit_step_masks(settings: RegionSettings) -> RegionSettings:
+    """The same, the step masks within the mask."""
+    mask, over_time = settings.mask, settings.over_time
     say_stretched([mask, *over_time.step_masks])
     step_masks = tuple(times(mask, part) for part in over_time.step_masks)
-    return OverTime(over_time.frame_weights, over_time.step_weights, step_masks)
+    return replace(settings, over_time=replace(over_time, step_masks=step_masks))

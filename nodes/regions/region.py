@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from comfy_api.latest import io
 from torch import Tensor
 
 from ...ipadapter.errors import IPAdapterError
-from ...ipadapter.reference import EncodedReference, LayerSchedule, OverTime
+from ...ipadapter.reference import EncodedReference, LayerSchedule, PromptPair, RegionSettings
+from ...weight_types.attention import find_weight_type
 from ...weight_types.layers import does_nothing
 from ..shared.checks import check_image
 from ..shared.inputs import (
@@ -20,33 +21,21 @@ from ..shared.inputs import (
     weight,
     weight_type,
 )
-from .apply import check_settings
+from .apply import ReferenceSource, check_settings
 from .conditioning import Conditioning
 from .over_time import read_over_time
 
 
 @dataclass(frozen=True, eq=False)
-class Planned:
-    """What a Region node was given: a region before it meets a model and its neighbours."""
+class RegionSpec:
+    """A region before it meets a model and its neighbors."""
 
-    image: Tensor | None
-    reference: EncodedReference | None
-    mask: Tensor | None
-    weight: float
-    weight_type: str
-    start_at: float
-    end_at: float
-    unfold_batch: bool
-    schedule: LayerSchedule
-    over_time: OverTime
-    positive: Conditioning | None
-    negative: Conditioning | None
+    source: ReferenceSource | None  # None: only its texts do anything
+    settings: RegionSettings
+    texts: PromptPair[Conditioning | None]
 
-    @property
-    def acts(self) -> bool:
-        """Whether it puts anything into the model."""
-        pictured = self.image is not None or self.reference is not None
-        return pictured and not does_nothing(self.schedule.name, self.weight, self.schedule.second)
+    def with_mask(self, mask: Tensor | None) -> RegionSpec:
+        return replace(self, settings=replace(self.settings, mask=mask))
 
 
 class IPAdapterRegion(io.ComfyNode):
@@ -103,7 +92,7 @@ class IPAdapterRegion(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
+    def execute(  # noqa: PLR0913
         cls,
         image: Tensor | None = None,
         reference: EncodedReference | None = None,
@@ -131,11 +120,20 @@ class IPAdapterRegion(io.ComfyNode):
             )
         if image is not None:
             check_image(image, "image")
-        mask = check_settings(attn_mask, start_at, end_at, "region")
-        schedule = LayerSchedule(layer_schedule, second_weight, layer_weights)
-        changes = read_over_time(frame_weights, step_weights, step_masks)
-        settings = (weight, weight_type, start_at, end_at, unfold_batch, schedule, changes)
-        return io.NodeOutput(Planned(image, reference, mask, *settings, positive, negative))
+        settings = RegionSettings(
+            mask=check_settings(attn_mask, start_at, end_at, "region"),
+            weight=weight,
+            weight_type=find_weight_type(weight_type),
+            start_at=start_at,
+            end_at=end_at,
+            unfold_batch=unfold_batch,
+            schedule=LayerSchedule(layer_schedule, second_weight, layer_weights),
+            over_time=read_over_time(frame_weights, step_weights, step_masks),
+        )
+        pictured = image is not None or reference is not None
+        acts = pictured and not does_nothing(settings.schedule, weight)
+        source = ReferenceSource(image, reference) if acts else None
+        return io.NodeOutput(RegionSpec(source, settings, PromptPair(positive, negative)))
 
 
 PLACE = (

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from ...ipadapter.reference import Region
 from ...masks.grid import pyramid
-from ...masks.guessed_grid import to_guessed_grid
 from ...masks.layout import Area, crop_to_grid, per_latent
 from .keys_values import per_latent_lane
 from .step_schedule import Moment
@@ -92,7 +91,7 @@ class LaneMasks:
     def _lane_mask(
         self, lane: Lane, grid: Grid, call: Call, parts: Mapping[Region, int]
     ) -> Tensor | None:
-        if all(region.everywhere and region not in parts for region in lane):
+        if all(region.settings.everywhere and region not in parts for region in lane):
             return None
         areas = [chunk.area for chunk in call.chunks]
         split = per_latent_lane(lane, call)
@@ -112,13 +111,13 @@ class LaneMasks:
         self, region: Region, part: int, grid: Grid, call: Call, area: Area | None
     ) -> Tensor:
         """[latents, cells]"""
-        mask = region.masks[part]
+        mask = region.settings.masks[part]
         if mask is None:
             shares = torch.ones(call.latents, grid[0] * grid[1])
         else:
             reduced = self._fitted(region, mask, grid, call, area)
             shares = per_latent(reduced, call.latents, call.window)
-        weights = region.over_time.frame_weights
+        weights = region.settings.over_time.frame_weights
         if weights:
             shares = shares * per_latent(torch.tensor(weights), call.latents, call.window)[:, None]
         return shares
@@ -127,12 +126,13 @@ class LaneMasks:
         self, region: Region, mask: Tensor, grid: Grid, call: Call, area: Area | None
     ) -> Tensor:
         """[masks, cells]"""
-        if not region.guess_grid:
+        mask_fit = region.settings.mask_fit
+        if mask_fit is None:
             return self._reduce(mask, grid, call, area)
-        key = (id(mask), grid, call.grid)
+        key = (mask_fit, id(mask), grid, call.grid)
         fitted = self._reduced.get(key)
         if fitted is None:
-            fitted = to_guessed_grid(mask, call.grid, grid[0] * grid[1])
+            fitted = mask_fit(mask, call.grid, grid)
             if not torch.compiler.is_compiling():
                 self._reduced[key] = fitted
         return fitted

@@ -23,33 +23,25 @@ def group_by_tokens(regions: Sequence[RegionKV]) -> list[list[RegionKV]]:
 
 def per_latent_lane(lane: Lane, call: Call) -> bool:
     """Whether a lane's latents need keys and values of their own."""
-    return call.latents > 1 and any(
-        region.unfold_batch and len(region.reference.positive) > 1 for region in lane
-    )
+    return call.latents > 1 and any(region.unfolded for region in lane)
 
 
 def lay_out(group: Sequence[RegionKV], call: Call) -> Rows:
     """Keys and values of a group for a call: references side by side, a row per share."""
     split = per_latent_lane(tuple(kv.region for kv in group), call)
 
-    def share(x: Tensor, positive: bool) -> Tensor:
-        x = x[int(positive)]
+    def share(x: Tensor) -> Tensor:
         if len(x) > 1:
             return per_latent(x, call.latents, call.window)
         return x.expand(call.latents if split else 1, *x.shape[1:])
 
-    def side_by_side(tensors: Sequence[Tensor], positive: bool, dim: int) -> Tensor:
-        return torch.cat([share(x, positive) for x in tensors], dim)
-
-    fused = group[0].fused
-    k, v = (
-        torch.cat([side_by_side(tensors, chunk.positive, dim) for chunk in call.chunks])
-        for tensors, dim in (
-            ([kv.k for kv in group], -1 if fused else -2),
-            ([kv.v for kv in group], -2),
-        )
-    )
-    return Rows(k.to(call.device, call.dtype), v.to(call.device, call.dtype), len(group))
+    first = group[0]
+    by_chunk = [[kv.of(chunk) for kv in group] for chunk in call.chunks]
+    tokens = -1 if first.fused else -2  # the dimension of k that counts them
+    k = torch.cat([torch.cat([share(each.k) for each in row], tokens) for row in by_chunk])
+    v = torch.cat([torch.cat([share(each.v) for each in row], -2) for row in by_chunk])
+    where = (call.device, call.dtype)
+    return Rows(k.to(*where), v.to(*where), len(group), first.heads)
 
 
 def frames(options: Mapping[str, Any], latents: int) -> tuple[int, ...] | None:

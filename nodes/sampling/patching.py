@@ -16,17 +16,17 @@ import torch
 from comfy.ldm.modules.attention import optimized_attention
 from torch import Tensor
 
+from ...ipadapter.adapter import IPAdapter
 from ...ipadapter.attention import MAX_FUSED_TOKENS, add_references
 from ...ipadapter.base_models import Layer
 from ...ipadapter.errors import IPAdapterError
-from ...ipadapter.reference import Region
-from ...weight_types.attention import Weight, weight_type
+from ...ipadapter.reference import EncodedReference, PromptPair, Region, RegionSettings, Weight
 from ...weight_types.layers import spread
 from ..loading.adapter import LoadedAdapter, check_fit
 from ..model.layers import LayerShape, encoder_hid_proj, find_layers
 from ..shared.notices import say
 from .run import CallInputs, wrappers
-from .types import KEY, RegionKV, Slot
+from .types import KEY, KeyValue, RegionKV, Slot
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +58,8 @@ class AttentionPatch:
             return out
         for lane, rows in inputs.rows.get(self.slot, ()):
             mask = inputs.mask(lane, grid[0], grid[1])
-            gauge = inputs.gauge(lane, rows, grid, heads)
-            out = add_references(out, q, rows, mask, heads, attention, gauge)
+            gauge = inputs.gauge(lane, rows, grid)
+            out = add_references(out, q, rows, mask, attention, gauge)
         return out
 
     def __copy__(self) -> AttentionPatch:
@@ -82,15 +82,16 @@ def add_region(model: Any, loaded: LoadedAdapter, region: Region) -> Any:
     """
     layers = find_layers(model)
     check_fit(loaded, layers)
-    weights = weights_of(region, list(layers))
+    weights = weights_of(region.settings, list(layers))
     if not weights:
         return model
-    tokens = image_tokens(loaded, region, model)
+    tokens = image_tokens(loaded, region.reference, model)
     patches = dict(model.attachments.get(KEY, NO_PATCHES))
     region = replace(region, number=len(regions_in(patches)))
     model = model.clone()
     dtype = model.model.get_dtype_inference()
-    for layer, entry in project_region(loaded, region, tokens, layers, weights, dtype):
+    adapter = loaded.load()
+    for layer, entry in project_region(adapter, region, tokens, layers, weights, dtype):
         found = replacement_at(model, layer)
         if isinstance(found, AttentionPatch):
             # What acts is in the mapping: there its regions may have been cropped since.
@@ -112,19 +113,18 @@ class KVWeight(NamedTuple):
     steer_away: bool
 
 
-def weights_of(region: Region, layers: list[Layer]) -> dict[Layer, KVWeight]:
-    """The region's weight in every layer that has one."""
-    schedule = region.schedule
-    if not region.picture_weights:
-        found = spread(schedule.name, layers, region.weight, *schedule[1:])
-        return {layer: KVWeight(*entry) for layer, entry in found.items()}
-    each = [spread(schedule.name, layers, w, *schedule[1:]) for w in region.picture_weights]
+def weights_of(settings: RegionSettings, layers: list[Layer]) -> dict[Layer, KVWeight]:
+    """The weight in every layer that has one."""
+    schedule, weight = settings.schedule, settings.weight
+    if not isinstance(weight, Tensor):
+        return {at: KVWeight(*entry) for at, entry in spread(schedule, layers, weight).items()}
+    each = [spread(schedule, layers, one) for one in weight.tolist()]
     found = {layer: entry for weights in each for layer, entry in weights.items()}
     device = comfy.model_management.get_torch_device()
     return {
         layer: KVWeight(
             torch.tensor([w[layer].weight if layer in w else 0.0 for w in each], device=device)
-            .repeat(2)  # the negative's pictures, then the positive's
+            .repeat(2)  # the positive's pictures, then the negative's
             .view(-1, 1, 1),
             entry.steer_away,
         )
@@ -196,15 +196,16 @@ def _restore(model: Any, layer: Layer, inner: Any) -> None:
     options["patches_replace"] = {**options["patches_replace"], "attn2": replaced}
 
 
-def image_tokens(loaded: LoadedAdapter, region: Region, model: Any) -> Tensor:
-    """[2 * images, tokens, context] on the load device: the negative's, then the positive's."""
+def image_tokens(
+    loaded: LoadedAdapter, reference: EncodedReference, model: Any
+) -> PromptPair[Tensor]:
+    """The tokens as the model's layers read them, [images, tokens, context] on the load device."""
     device = comfy.model_management.get_torch_device()
-    reference = region.reference
-    tokens = torch.cat([reference.negative, reference.positive]).to(device)
+    tokens = PromptPair(reference.positive.to(device), reference.negative.to(device))
     if not loaded.projection.kolors:
         return tokens
     project = encoder_hid_proj(model)
-    if tokens.shape[-1] == loaded.adapter.context:
+    if reference.positive.shape[-1] == loaded.adapter.context:
         if project is None:
             say(f"{loaded.file} is made for Kolors; this model does not look like it: expect noise")
         return tokens
@@ -215,34 +216,37 @@ def image_tokens(loaded: LoadedAdapter, region: Region, model: Any) -> Tensor:
             "loader that sets it"
         )
     weights = {name: weight.to(device).float() for name, weight in project.state_dict().items()}
-    return torch.func.functional_call(project, weights, (tokens,)) * region.token_scale
+    both = torch.cat([*tokens])
+    return PromptPair(*torch.func.functional_call(project, weights, (both,)).chunk(2))
 
 
 def project_region(
-    loaded: LoadedAdapter,
+    adapter: IPAdapter,
     region: Region,
-    tokens: Tensor,
+    tokens: PromptPair[Tensor],
     layers: Mapping[Layer, LayerShape],
     weights: Mapping[Layer, KVWeight],
     dtype: torch.dtype,
 ) -> Iterator[tuple[Layer, RegionKV]]:
     """The region's keys and values in each layer: projected in float32, kept in ``dtype``."""
-    weigh = weight_type(region.weight_type)
-    images = len(tokens) // 2 if region.unfold_batch else 1
-    adapter = loaded.load()
+    settings = region.settings
+    images = len(tokens.positive) if settings.unfold_batch else 1
+    both = torch.cat([*tokens])
     for number, (layer, shape) in enumerate(layers.items()):
         if layer not in weights:
             continue
         weight, steer_away = weights[layer]
-        k, v = weigh(*adapter.key_and_value(number, tokens), weight)
+        k, v = settings.weight_type(*adapter.key_and_value(number, both), weight)
         # Unless picture i goes to latent i, all pictures' tokens stand side by side.
         k, v = (x.reshape(2, images, -1, shape.width) for x in (k, v))
-        if steer_away:  # the negative sees the reference, the positive nothing
-            k, v = (torch.stack([x[1], torch.zeros_like(x[1])]) for x in (k, v))
+        if steer_away:  # the positive sees nothing, the negative the reference
+            k, v = (torch.stack([torch.zeros_like(x[0]), x[0]]) for x in (k, v))
         if k.shape[2] <= MAX_FUSED_TOKENS:
             k, v = (x.unflatten(-1, (shape.heads, -1)).transpose(2, 3) for x in (k, v))
             k = k.transpose(-1, -2) * (shape.width // shape.heads) ** -0.5
-        yield layer, RegionKV(region, *(x.to("cpu", dtype).contiguous() for x in (k, v)))
+        k, v = (x.to("cpu", dtype).contiguous() for x in (k, v))
+        seen = PromptPair(*(KeyValue(*each) for each in zip(k, v, strict=True)))
+        yield layer, RegionKV(region, seen, shape.heads)
 
 
 def replacement_at(model: Any, layer: Layer) -> Any:

@@ -152,9 +152,9 @@ class Meter:
         self.sums: dict[tuple[Lane, Grid], Tensor] = {}
         self._norms = norms
 
-    def gauge(self, lane: Lane, rows: Rows, grid: Grid, heads: int) -> Gauge:
+    def gauge(self, lane: Lane, rows: Rows, grid: Grid) -> Gauge:
         if rows.v not in self._norms:
-            self._norms[rows.v] = value_norms(rows, heads)
+            self._norms[rows.v] = value_norms(rows)
 
         def add(seen: Tensor) -> None:
             if (lane, grid) in self.sums:

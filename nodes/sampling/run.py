@@ -69,7 +69,7 @@ def wrappers(acting: Acting) -> dict[str, Callable[..., Any]]:
             model_options = {**model_options, "transformer_options": options}
         return executor(model, conds, x_in, timestep, model_options)
 
-    def apply_model(
+    def apply_model(  # noqa: PLR0913
         executor: Any,
         x: Tensor,
         t: Tensor,
@@ -138,11 +138,11 @@ class CallInputs:
                 self._masks[height, width] = masks
         return masks[lane]
 
-    def gauge(self, lane: int, rows: Rows, grid: Sequence[int], heads: int) -> Gauge | None:
+    def gauge(self, lane: int, rows: Rows, grid: Sequence[int]) -> Gauge | None:
         """What measures the references of a lane in a layer, where attention is recorded."""
         if self.meter is None or torch.compiler.is_compiling():
             return None
-        return self.meter.gauge(self._run.lanes[lane], rows, (grid[0], grid[1]), heads)
+        return self.meter.gauge(self._run.lanes[lane], rows, (grid[0], grid[1]))
 
     def __deepcopy__(self, memo: object) -> CallInputs:
         return self
@@ -160,9 +160,9 @@ def plural(count: int, word: str) -> str:
 
 def counts(region: Region) -> dict[str, int]:
     """How many of each thing there are of which each latent gets its own."""
-    pictures = len(region.reference.positive) if region.unfold_batch else 1
-    masks = max(1 if mask is None else len(mask) for mask in region.masks)
-    weights = len(region.over_time.frame_weights)
+    pictures = len(region.reference.positive) if region.unfolded else 1
+    masks = max(1 if mask is None else len(mask) for mask in region.settings.masks)
+    weights = len(region.settings.over_time.frame_weights)
     return {"pictures": pictures, "masks": masks, "frame_weights": weights}
 
 
@@ -182,7 +182,7 @@ class Run:
         self.lanes = list(lanes)
         self._regions = list(dict.fromkeys(region for lane in lanes for region in lane))
         self._per_frame = any(region.per_frame for region in self._regions)
-        timed = [region for region in self._regions if region.timed]
+        timed = [region for region in self._regions if region.settings.timed]
         self._timetable = Timetable(timed, guider.model_patcher) if timed else None
         self.masks = LaneMasks(self.lanes, timed)
         self._rows: dict[Any, tuple[SlotRows, str]] = {}
@@ -203,7 +203,7 @@ class Run:
         scale = self.guider.model_patcher.model.latent_format.spacial_downscale_ratio
         picture = f"{width * scale} x {height * scale}"
         for region in self._regions:
-            for mask in region.masks:
+            for mask in region.settings.masks:
                 if mask is not None and not same_shape(mask.shape[-2:], (height, width)):
                     size = f"{mask.shape[-1]} x {mask.shape[-2]}"
                     self.say_once(
@@ -259,6 +259,5 @@ class Run:
             return group
         key = (id(group), call.device, call.dtype)
         if key not in self._moved:
-            where = (call.device, call.dtype)
-            self._moved[key] = [kv._replace(k=kv.k.to(*where), v=kv.v.to(*where)) for kv in group]
+            self._moved[key] = [kv.to(call.device, call.dtype) for kv in group]
         return self._moved[key]

@@ -27,7 +27,7 @@ class Timetable:
         self._regions = [(region, self._ends(region)) for region in regions]
 
     def _ends(self, region: Region) -> tuple[float, float]:
-        ends = (region.start_at, region.end_at)
+        ends = (region.settings.start_at, region.settings.end_at)
         start, end = (float(self._sampling.percent_to_sigma(at)) for at in ends)
         return start, end
 
@@ -45,10 +45,11 @@ class Timetable:
         start, end = ends
         if not end <= sigma <= start:
             return Moment(0.0, 0)
-        over_time = region.over_time
+        over_time = region.settings.over_time
         if not (over_time.step_weights or over_time.step_masks):
             return Moment(1.0, 0)
         fraction = fraction_of(sigma, self._sigmas)
         return Moment(
-            at_fraction(over_time.step_weights, fraction), part_of(len(region.masks), fraction)
+            at_fraction(over_time.step_weights, fraction),
+            part_of(len(region.settings.masks), fraction),
         )

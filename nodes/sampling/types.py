@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...ipadapter.attention import Gauge, Rows
 from ...ipadapter.base_models import Layer
-from ...ipadapter.reference import Region
+from ...ipadapter.reference import PromptPair, Region
 from ...masks.layout import Area
 
 # In a model's options, where each part of a run finds the others' work.
@@ -30,36 +30,50 @@ class Slot(NamedTuple):
     depth: int
 
 
-class RegionKV(NamedTuple):
-    """Keys and values of a region in one layer, weight folded in, on the CPU.
-
-    Index 0 of the first dimension is the negative's, 1 the positive's; ``images`` is 1 unless
-    picture i goes to latent i. With few tokens k is [2, images, heads, dim, tokens], with the scale
-    1 / sqrt(dim) folded in, and v [2, images, heads, tokens, dim]; with many, both are
-    [2, images, tokens, heads * dim].
-    """
-
-    region: Region
-    k: Tensor
-    v: Tensor
-
-    @property
-    def fused(self) -> bool:
-        return self.k.ndim == 5
-
-    @property
-    def tokens(self) -> int:
-        return self.v.shape[-2]
-
-
-Acting = Mapping[Slot, Sequence[RegionKV]]  # what acts in each layer of a model
-
-
 class Chunk(NamedTuple):
     """One conditioning in a UNet call."""
 
     positive: bool
     area: Area | None  # None covers everything
+
+
+class KeyValue(NamedTuple):
+    """Keys and values of a reference in one layer; ``images`` is 1 unless picture i goes to latent i.
+
+    With few tokens k is [images, heads, dim, tokens], with the scale 1 / sqrt(dim) folded in, and v
+    [images, heads, tokens, dim]; with many, both are [images, tokens, heads * dim].
+    """
+
+    k: Tensor
+    v: Tensor
+
+    def to(self, device: torch.device | str, dtype: torch.dtype) -> KeyValue:
+        return KeyValue(self.k.to(device, dtype), self.v.to(device, dtype))
+
+
+class RegionKV(NamedTuple):
+    """What a region adds in one layer, weight folded in, on the CPU."""
+
+    region: Region
+    seen: PromptPair[KeyValue]
+    heads: int
+
+    @property
+    def fused(self) -> bool:
+        return self.seen.positive.k.ndim == 4
+
+    @property
+    def tokens(self) -> int:
+        return self.seen.positive.v.shape[-2]
+
+    def of(self, chunk: Chunk) -> KeyValue:
+        return self.seen.positive if chunk.positive else self.seen.negative
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> RegionKV:
+        return self._replace(seen=PromptPair(*(each.to(device, dtype) for each in self.seen)))
+
+
+Acting = Mapping[Slot, Sequence[RegionKV]]  # what acts in each layer of a model
 
 
 class Call(NamedTuple):
@@ -77,7 +91,7 @@ class Call(NamedTuple):
 class CallRecorder(Protocol):
     """Measures the references in the layers of one UNet call."""
 
-    def gauge(self, lane: Lane, rows: Rows, grid: Grid, heads: int) -> Gauge: ...
+    def gauge(self, lane: Lane, rows: Rows, grid: Grid) -> Gauge: ...
 
 
 class RunRecorder(Protocol):

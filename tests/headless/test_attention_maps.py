@@ -89,9 +89,9 @@ def loop(model, adapters, queries, batch, rectangle):
                 times[(frame, *here)] += 1 / len(layers)
                 for n, (region, loaded) in enumerate(references):
                     tokens = region.reference.positive
-                    tokens = tokens[frame : frame + 1] if region.unfold_batch else tokens
+                    tokens = tokens[frame : frame + 1] if region.settings.unfold_batch else tokens
                     k, v = loaded.key_and_value(layers.index(key), tokens)
-                    k, v = (x.flatten(0, 1).double() for x in (k, v * region.weight))
+                    k, v = (x.flatten(0, 1).double() for x in (k, v * region.settings.weight))
                     seen = magnitude(q[chunk * latents + i], k, v, options["n_heads"])
                     seen = seen.view(1, 1, *options["activations_shape"][-2:])
                     seen = seen * share(model, region, frame, here, options)
@@ -110,11 +110,12 @@ def frames_of(window, latents):
 
 def share(model, region, frame, here, options):
     """How much of what a layer sees of a region counts: its mask there, at this step."""
+    settings = region.settings
     percent_to_sigma = model.get_model_object("model_sampling").percent_to_sigma
-    start, end = (float(percent_to_sigma(at)) for at in (region.start_at, region.end_at))
-    if region.mask is None or not end <= float(options["sigmas"][0]) <= start:
+    start, end = (float(percent_to_sigma(at)) for at in (settings.start_at, settings.end_at))
+    if settings.mask is None or not end <= float(options["sigmas"][0]) <= start:
         return float(end <= float(options["sigmas"][0]) <= start)
-    mask = region.mask[min(frame, len(region.mask) - 1)][None, None].double()
+    mask = settings.mask[min(frame, len(settings.mask) - 1)][None, None].double()
     mask = F.adaptive_avg_pool2d(mask, SIZE)[..., here[0], here[1]]
     return F.adaptive_avg_pool2d(mask, tuple(options["activations_shape"][-2:]))
 

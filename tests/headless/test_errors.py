@@ -8,7 +8,7 @@ import pytest
 import safetensors.torch
 import torch
 from ipadapter_pack.ipadapter.errors import IPAdapterError
-from ipadapter_pack.ipadapter.faces import choose
+from ipadapter_pack.ipadapter.faces import FaceChoice, choose
 from ipadapter_pack.nodes.loading.adapter import IPAdapterModelLoader, LoadedAdapter, load_adapter
 from ipadapter_pack.nodes.loading.insightface_models import usable_providers
 from ipadapter_pack.nodes.references.encode_faces import structure_weight
@@ -273,7 +273,7 @@ def test_choices_that_are_none_are_named(file):
         "weight_type": lambda: apply(model, adapter(), weight_type="odd"),
         "provider": lambda: usable_providers("odd"),
         "plus_version": lambda: structure_weight(adapter(kind="faceid"), "odd", False, 1.0),
-        "face_select": lambda: choose([], "odd", 0),
+        "face_select": lambda: choose([], FaceChoice("odd")),
     }
     for name, call in calls.items():
         assert re.match(f"{name} odd: choose one of .+", message_of(call)), name

@@ -88,7 +88,7 @@ def test_faceid_plus_v2_equals_diffusers_with_its_lora(recogniser, layout, cfg):
     for processor in unet.attn_processors.values():
         if hasattr(processor, "scale"):
             processor.scale = [0.8]
-    identity = encode_face(recogniser, loaded, ANNA)[0].features[0].face
+    identity = encode_face(recogniser, loaded, ANNA)[0].features.positive.face
     mean, std = torch.tensor(ENCODER.image_mean), torch.tensor(ENCODER.image_std)
     normal = ((crops - mean) / std).movedim(-1, 1)
     clip, no_clip = (
@@ -337,7 +337,7 @@ def test_a_photo_without_a_face_is_named(recogniser):
 )
 def test_plus_or_plus_v2_is_said(recogniser, caplog, name, inputs, expected):
     loaded = face_adapter("faceid-plus", name=name)
-    structure = encode_face(recogniser, loaded, ANNA, weight_v2=0.4, **inputs)[0].features[0]
+    structure = encode_face(recogniser, loaded, ANNA, weight_v2=0.4, **inputs)[0].features.positive
     assert f"{name} is taken as FaceID Plus {expected}" in caplog.text
     assert structure.structure == (0.4 if expected.startswith("V2") else None)
 
@@ -479,6 +479,7 @@ def test_two_people_in_two_regions(recogniser):
     assert all(len(patch.regions) == 2 for patch in patches.values())
     assert torch.isfinite(tiny.sample(both)).all()
     masks = {
-        id(patch.regions[i].region.mask) for patch, i in itertools.product(patches.values(), (0, 1))
+        id(patch.regions[i].region.settings.mask)
+        for patch, i in itertools.product(patches.values(), (0, 1))
     }
     assert len(masks) == 2

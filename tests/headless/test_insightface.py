@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from ipadapter_pack.ipadapter.errors import IPAdapterError
+from ipadapter_pack.ipadapter.faces import FaceChoice, FaceRequest
 from ipadapter_pack.nodes.loading import insightface
 from ipadapter_pack.nodes.loading import insightface_models as face_models
 from ipadapter_pack.workflows.tiny import faces as tiny_faces
@@ -62,7 +63,8 @@ def load(provider="CPU", model_name="buffalo_l"):
 
 
 def read(app, picture=PICTURE, number=1, select="largest", index=0, crop="aligned", size=112):
-    return insightface.read_faces(app, picture[0], number, select, index, crop, size)
+    request = FaceRequest(FaceChoice(select, index), crop, size)
+    return insightface.read_faces(app, picture[0], number, request)
 
 
 def bgr(picture):

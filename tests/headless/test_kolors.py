@@ -47,10 +47,10 @@ def test_tokens_go_through_the_models_own_projection(recogniser, loaded):  # noq
     assert reference.positive.shape == (1, 6, 4096)
     [patch, *_] = applied.attachments["ipadapter_regions"].values()
     project = model.model.diffusion_model.encoder_hid_proj
-    tokens = project(torch.cat([reference.negative, reference.positive]))
-    v = tokens @ loaded.adapter.to_v_ip[0].weight.T
-    heads = v.unflatten(-1, (patch.regions[0].v.shape[2], -1)).transpose(1, 2)
-    assert_near(patch.regions[0].v[:, 0], heads, 1e-5)
+    entry = patch.regions[0]
+    for tokens, kept in zip((reference.positive, reference.negative), entry.seen, strict=True):
+        v = project(tokens) @ loaded.adapter.to_v_ip[0].weight.T
+        assert_near(kept.v, v.unflatten(-1, (entry.heads, -1)).transpose(1, 2), 1e-5)
     out = tiny.sample(applied, layout="SDXL")
     assert torch.isfinite(out).all()
     assert not torch.equal(out, tiny.sample(model, layout="SDXL"))
@@ -67,7 +67,8 @@ def test_any_kind_of_linear_at_any_place(recogniser, loaded, operations):  # noq
     [patch, *_] = applied.attachments["ipadapter_regions"].values()
     same = apply_face(recogniser, loaded, model=kolors_model(torch.float16))[0]
     [other, *_] = same.attachments["ipadapter_regions"].values()
-    assert_near(patch.regions[0].k.half(), other.regions[0].k, 1e-3)
+    ours, theirs = (each.regions[0].seen.positive.k for each in (patch, other))
+    assert_near(ours.half(), theirs, 1e-3)
 
 
 def test_narrow_kolors_adapters_are_told_by_their_wider_tokens():
@@ -83,7 +84,7 @@ def test_half_precision_models_project_in_float32(recogniser, loaded):  # noqa: 
     reference = encode_face(recogniser, loaded, ANNA)[0].positive
     [patch, *_] = applied.attachments["ipadapter_regions"].values()
     v = project.float()(reference) @ loaded.adapter.to_v_ip[0].weight.T
-    kept = patch.regions[0].v[1, 0].transpose(0, 1).flatten(1)
+    kept = patch.regions[0].seen.positive.v[0].transpose(0, 1).flatten(1)
     assert_near(kept, v[0].half(), 1e-3)
 
 

@@ -60,9 +60,11 @@ def test_compat_is_the_published_version_without_its_middle(layout, weight_type)
 def test_compat_shows_the_encoder_the_picture_as_it_is(kind, size):
     adapter, image = adapter_of("SD1.5", kind), tiny.picture(3, *size)
     seen = see(Encoders(adapter.loaded, ENCODER, None), image, None, None, WAYS["v2"])
-    assert torch.equal(seen.positive.clip, ENCODER.encode_image(image)[adapter.feature])
+    assert torch.equal(seen.features.positive.clip, ENCODER.encode_image(image)[adapter.feature])
     black = ENCODER.encode_image(torch.zeros(1, 224, 224, 3))[adapter.feature]
-    assert torch.equal(seen.negative.clip, torch.zeros_like(black) if kind == "base" else black)
+    assert torch.equal(
+        seen.features.negative.clip, torch.zeros_like(black) if kind == "base" else black
+    )
 
 
 # Of some layers the grid is guessed right, of others its length, of others not even that.

@@ -4,7 +4,7 @@ import pytest
 import torch
 from ipadapter_pack.ipadapter.errors import IPAdapterError
 from ipadapter_pack.ipadapter.preprocess import fit_to_encoder
-from ipadapter_pack.ipadapter.reference import Features
+from ipadapter_pack.ipadapter.reference import Features, PromptPair
 from ipadapter_pack.nodes.legacy.apply import IPAdapterAdvanced, IPAdapterBatch
 from ipadapter_pack.nodes.legacy.compat import WAYS
 from ipadapter_pack.nodes.legacy.encode import Encoders
@@ -13,6 +13,7 @@ from ipadapter_pack.nodes.legacy.enhancer import (
     IPAdapterClipVisionEnhancerBatch,
     see_enhanced,
 )
+from ipadapter_pack.nodes.legacy.place import ApplyInputs
 from ipadapter_pack.nodes.references.encode import no_picture_features, picture_features, project
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.mask_inputs import BAD_IMAGES, BAD_MASKS, refuses, run
@@ -67,12 +68,18 @@ def mixed(image, tiles, ratio, kind):
     return whole * ratio + parts * (1 - ratio)
 
 
+def seen_in(image, kind, tiles, ratio, **settings):
+    """What the node's encoders see, positive and negative."""
+    loaded = adapter(kind=kind)
+    inputs = ApplyInputs(model=None, ipadapter=loaded, image=image, **settings)
+    return see_enhanced(Encoders(loaded, ENCODER, None), inputs, tiles, ratio).features
+
+
 @pytest.mark.parametrize("size", [(64, 64), (101, 67), (60, 200)])
 @pytest.mark.parametrize(("images", "tiles", "ratio"), [(1, 2, 0.7), (2, 3, 0.3), (3, 2, 0.0)])
 def test_whole_and_parts_are_mixed(kind, size, images, tiles, ratio):
     image = tiny.picture(1, *size, batch=images)
-    encoders = Encoders(adapter(kind=kind), ENCODER, None)
-    seen = see_enhanced(encoders, image, None, tiles, ratio, WAYS["faithful"])
+    seen = seen_in(image, kind, tiles, ratio)
     expected = mixed(image, tiles, ratio, kind)
     assert_near(seen.positive.clip, expected, 1e-5)
     assert len(expected) == max(images, 2)
@@ -81,8 +88,7 @@ def test_whole_and_parts_are_mixed(kind, size, images, tiles, ratio):
 
 def test_version_2_gives_the_parts_to_the_encoder_as_they_are(kind):
     image = tiny.picture(1, 101, 67, batch=2)
-    encoders = Encoders(adapter(kind=kind), ENCODER, None)
-    seen = see_enhanced(encoders, image, None, 2, 0.0, WAYS["v2"])
+    seen = seen_in(image, kind, 2, 0.0, compat="v2")
     expected = parts_seen(image, 2, kind, prepare=lambda part: part)
     assert_near(seen.positive.clip, expected, 1e-5)
     if kind == "plus":
@@ -98,7 +104,7 @@ def test_the_model_sees_the_mixture(kind, node, images):
     image = tiny.picture(1, 90, 70, batch=images)
     positive = mixed(image, 2, 0.4, kind)
     negative = no_picture_features(loaded, ENCODER, positive)
-    reference = project(loaded, Features(positive), Features(negative))
+    reference = project(loaded, PromptPair(Features(positive), Features(negative)))
     settings = {"weight": 0.8, "attn_mask": left_half(), "end_at": 0.5}
     expected = apply(
         tiny.shared_model(),
@@ -120,7 +126,7 @@ def test_a_picture_and_its_parts_are_combined(kind):
     positive = mixed(image, 2, 1.0, kind)
     positive = positive[:1] - positive[1:]
     negative = no_picture_features(loaded, ENCODER, positive)
-    reference = project(loaded, Features(positive), Features(negative))
+    reference = project(loaded, PromptPair(Features(positive), Features(negative)))
     expected = apply(tiny.shared_model(), loaded, None, reference=reference)
     ours = enhanced(ipadapter=loaded, image=image, combine_embeds="subtract")
     without, expected, ours = (tiny.sample(m) for m in (tiny.shared_model(), expected, ours))
@@ -142,10 +148,9 @@ def test_one_tile_is_the_plain_node(kind, node, plain, compat):
 
 
 def test_a_negative_picture(kind):
-    encoders = Encoders(adapter(kind=kind), ENCODER, None)
     image, negative = tiny.picture(1, batch=3), tiny.picture(2, batch=2)
-    seen = see_enhanced(encoders, image, negative, 2, 0.5, WAYS["faithful"])
-    expected = picture_features(encoders.loaded, ENCODER, negative)[[0, 1, 1]]
+    seen = seen_in(image, kind, 2, 0.5, image_negative=negative)
+    expected = picture_features(adapter(kind=kind), ENCODER, negative)[[0, 1, 1]]
     assert_near(seen.negative.clip, expected, 1e-5)
 
 

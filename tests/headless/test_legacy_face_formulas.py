@@ -45,7 +45,7 @@ from ipadapter_pack.tests.headless.test_kolors import kolors_model
 
 def faces_of(recogniser, loaded, image, crops):  # noqa: F811
     """Identities as the family reads them, and CLIP's view of the crops and of nothing."""
-    identity = encode_face(recogniser, loaded, image)[0].features[0].face
+    identity = encode_face(recogniser, loaded, image)[0].features.positive.face
     if crops.shape[1] != 56:  # no CLIP reads them
         return identity, None, None
     clip = seen_by_clip(ENCODER, crops, "penultimate_hidden_states")
@@ -193,7 +193,7 @@ def test_compat_of_faces(recogniser, layout):  # noqa: F811
     inputs = {"ipadapter": Pipeline(loaded, ENCODER, recogniser), "compat": "v2", "image": ANNA}
     model, crops = IPAdapterFaceID.execute(model=silent(layout), weight_faceidv2=1.3, **inputs)
     assert crops.shape == {"SD1.5": (1, 56, 56, 3), "SDXL": (1, 256, 256, 3)}[layout]
-    identity = encode_face(recogniser, loaded, ANNA)[0].features[0].face
+    identity = encode_face(recogniser, loaded, ANNA)[0].features.positive.face
     clip, black = (ENCODER.encode_image(x)["penultimate_hidden_states"] for x in (crops, 0 * crops))
     pair = (
         face_tokens(file, identity, clip, 1.3),

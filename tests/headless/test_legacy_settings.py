@@ -20,7 +20,10 @@ def applied(node, layout="SDXL", kind="base", **settings):
 def weights_of(model):
     """Every layer's keys and values, of all regions."""
     patches = model.attachments.get(KEY, {})
-    return {slot: [(kv.k, kv.v) for kv in patch.regions] for slot, patch in patches.items()}
+    return {
+        slot: [(*kv.seen.positive, *kv.seen.negative) for kv in patch.regions]
+        for slot, patch in patches.items()
+    }
 
 
 def same(one, two):
@@ -93,7 +96,7 @@ def test_where_the_weight_is_a_factor_frames_share_keys_and_values():
         image_style=tiny.picture(0), image_composition=tiny.picture(1),
         weight_style=[i / 300 for i in range(300)],
     )[0]  # fmt: skip
-    assert all(len(k[0]) == 1 for entries in weights_of(model).values() for k, _ in entries)
+    assert all(len(k) == 1 for entries in weights_of(model).values() for k, *_ in entries)
 
 
 def test_an_empty_list_of_weights_is_refused_in_one_line():

@@ -84,9 +84,9 @@ def test_crop_of_a_picture_of_another_size_than_its_masks(loaded):
     model = chain(loaded, left_half(32, 32), left_half(64, 64))
     cropped = crop(model, 96, 0, 64, 64, picture_width=256, picture_height=256)
     for region in regions_of(cropped):
-        assert region.mask.shape == (1, 64, 64)
-        assert region.mask[..., :24].all()
-        assert not region.mask[..., 40:].any()
+        assert region.settings.mask.shape == (1, 64, 64)
+        assert region.settings.mask[..., :24].all()
+        assert not region.settings.mask[..., 40:].any()
 
 
 @pytest.mark.parametrize("rule", ["normalise", "priority"])
@@ -220,8 +220,8 @@ def test_removing_nothing_is_told(caplog):
 @given(any_mask(), st.integers(-50, 50), st.integers(-50, 50), st.integers(1, 80))
 def test_any_mask_is_cropped(loaded, mask, x, y, side):
     model = apply(tiny.shared_model(), loaded, 1, attn_mask=mask)
-    before = regions_of(model)[0].mask.clone()
+    before = regions_of(model)[0].settings.mask.clone()
     (region,) = regions_of(crop(model, x, y, side, side + 3))
-    check_mask_output(region.mask)
-    assert region.mask.shape == (len(before), side + 3, side)
-    assert torch.equal(regions_of(model)[0].mask, before)
+    check_mask_output(region.settings.mask)
+    assert region.settings.mask.shape == (len(before), side + 3, side)
+    assert torch.equal(regions_of(model)[0].settings.mask, before)

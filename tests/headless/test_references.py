@@ -15,7 +15,7 @@ from ipadapter_pack.ipadapter.combine import METHODS
 from ipadapter_pack.ipadapter.errors import IPAdapterError
 from ipadapter_pack.ipadapter.noise import NOISES
 from ipadapter_pack.ipadapter.preprocess import fit_to_encoder
-from ipadapter_pack.ipadapter.reference import Features
+from ipadapter_pack.ipadapter.reference import Features, PromptPair
 from ipadapter_pack.ipadapter.saved import pack
 from ipadapter_pack.nodes.loading.adapter import LoadedAdapter, Pipeline
 from ipadapter_pack.nodes.references.encode import project
@@ -72,7 +72,7 @@ def face_reference(loaded, seed=0, faces=1, structure=None):
         clip = torch.randn(faces, 17, loaded.projection.width, generator=generator)
     positive = Features(clip, face, structure)
     negative = Features(clip, torch.zeros_like(face), structure)
-    return made_with(project(loaded, positive, negative), loaded)
+    return made_with(project(loaded, PromptPair(positive, negative)), loaded)
 
 
 def tensors_of(reference):
@@ -146,10 +146,10 @@ def test_the_loaders_encoder_is_used(loaded):
 def test_weights_scale_what_the_encoder_saw(loaded, text):
     plain, weighted = (encode(loaded, pictures(1, 2, 3), weights=w) for w in ("1.0", text))
     for i, weight in enumerate([0.5, 2.0, -1.0]):
-        expected = (plain.features[0].clip[i].double() * weight).float()
-        assert torch.equal(weighted.features[0].clip[i], expected)
+        expected = (plain.features.positive.clip[i].double() * weight).float()
+        assert torch.equal(weighted.features.positive.clip[i], expected)
     assert torch.equal(weighted.negative, plain.negative)
-    expected = project(loaded, weighted.features[0], weighted.features[1]).positive
+    expected = project(loaded, weighted.features).positive
     assert torch.equal(weighted.positive, expected)
 
 
@@ -235,10 +235,10 @@ def tiles_by_hand(image, feature, tiles):
 @pytest.mark.parametrize("tiles", [2, 3])
 def test_the_enhancer_mixes_in_what_tiles_show(loaded, tiles):
     image = tiny.picture(9, 192, 192)
-    whole = encode(loaded, image).features[0].clip.double()
+    whole = encode(loaded, image).features.positive.clip.double()
     expected = 0.7 * whole + 0.3 * tiles_by_hand(image, loaded.projection.feature, tiles)
     ours = encode(loaded, image, enhance_tiles=tiles, enhance_ratio=0.3)
-    assert_near(ours.features[0].clip, expected, 1e-5, effect=expected - whole)
+    assert_near(ours.features.positive.clip, expected, 1e-5, effect=expected - whole)
 
 
 def test_the_enhancer_is_off_with_one_tile_or_no_part(plus, counted):
@@ -336,16 +336,18 @@ def test_the_order_is_that_of_the_inputs(plus):
     one, two = encode(plus, pictures(1)), encode(plus, pictures(2))
     assert torch.equal(combine(plus, two, one).positive, torch.cat([two.positive, one.positive]))
     forth, back = (combine(plus, *pair, method="subtract") for pair in ((one, two), (two, one)))
-    torch.testing.assert_close(forth.features[0].clip, -back.features[0].clip)
+    torch.testing.assert_close(forth.features.positive.clip, -back.features.positive.clip)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_features_are_mixed_before_they_are_projected(loaded, method):
     one, two = encode(loaded, pictures(1, 2), noise=0.3), encode(loaded, pictures(3), noise=0.2)
-    rows = torch.cat([one.features[0].clip, two.features[0].clip])
+    rows = torch.cat([one.features.positive.clip, two.features.positive.clip])
     ours = combine(loaded, one, two, method=method)
-    assert torch.equal(ours.features[0].clip, METHODS[method](rows)[None])
-    expected = project(loaded, ours.features[0], Features(one.features[1].clip[:1]))
+    assert torch.equal(ours.features.positive.clip, METHODS[method](rows)[None])
+    expected = project(
+        loaded, PromptPair(ours.features.positive, Features(one.features.negative.clip[:1]))
+    )
     assert torch.equal(ours.positive, expected.positive)
     assert torch.equal(ours.negative, expected.negative)  # the first picture's
     assert ours.adapter == one.adapter
@@ -373,9 +375,9 @@ def test_pictures_of_different_sizes(plus):
 def test_identities_stay_of_the_length_that_the_family_reads(kind, method):
     loaded = adapter(kind=kind)
     one, two = face_reference(loaded, 1, faces=2), face_reference(loaded, 2)
-    ours = combine(loaded, one, two, method=method).features[0].face
+    ours = combine(loaded, one, two, method=method).features.positive.face
     assert ours.shape == (1, 512)
-    rows = torch.cat([one.features[0].face, two.features[0].face])
+    rows = torch.cat([one.features.positive.face, two.features.positive.face])
     expected = METHODS[method](rows)[None]
     if loaded.projection.face.normed:
         torch.testing.assert_close(ours.norm(), torch.tensor(1.0))
@@ -387,7 +389,7 @@ def test_structure_is_kept_and_must_agree():
     loaded = adapter(kind="faceid-plus")
     one, two = face_reference(loaded, 1, structure=0.5), face_reference(loaded, 2, structure=0.5)
     for method in ("concat", "average"):
-        assert combine(loaded, one, two, method=method).features[0].structure == 0.5
+        assert combine(loaded, one, two, method=method).features.positive.structure == 0.5
     other = face_reference(loaded, 3, structure=1.0)
     message = message_of(combine, loaded, one, two, other)
     assert message.startswith("reference_1 and reference_3 do not go together")
@@ -622,7 +624,7 @@ def test_a_renamed_adapter_is_the_same_and_another_is_not(plus, folders):
 
 
 def test_a_reference_of_unknown_origin_is_not_saved(plus, folders):
-    bare = project(plus, *encode(plus, pictures(1)).features)
+    bare = project(plus, encode(plus, pictures(1)).features)
     assert "does not say which adapter it was made with" in message_of(save, bare)
 
 

@@ -333,13 +333,15 @@ def test_errors_name_the_region(loaded, plus):
     theirs = EncodeReference.execute(plus, tiny.picture(1), ENCODER)[0]
     for wrong, problem in (
         ([region(0), region(reference=theirs)], "region_2: reference: it was made with"),
-        ([region(0, weight_type="none")], "region_1: weight_type none: choose one of original"),
+        ([region(0, layer_schedule="none")], "region_1: layer_schedule none: choose one of linear"),
         ([region(0), "x"], "region_2: a str is no region; connect IPAdapter Region"),
         ([], "region: none is connected"),
     ):
         with pytest.raises(IPAdapterError) as caught:
             apply_regions(tiny.shared_model(), loaded, wrong)
         assert str(caught.value).startswith(problem)
+    with pytest.raises(IPAdapterError, match=r"^weight_type none: choose one of original"):
+        region(0, weight_type="none")
     with pytest.raises(IPAdapterError, match="overlap max: choose one of add, normalise, priority"):
         apply_regions(tiny.shared_model(), loaded, [region(0)], overlap="max")
 

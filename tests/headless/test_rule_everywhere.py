@@ -34,7 +34,7 @@ def test_everywhere_model_stored_in_fp8():
     model = tiny.model(dtype=torch.float8_e4m3fn, compute=torch.float32)
     applied = apply(model, adapter(), 1, attn_mask=left_half())
     patch = next(iter(applied.attachments["ipadapter_regions"].values()))
-    assert patch.regions[0].k.dtype == torch.float32
+    assert patch.regions[0].seen.positive.k.dtype == torch.float32
     out = tiny.sample(applied)
     assert torch.isfinite(out).all()
     assert not torch.equal(out, tiny.sample(model))

@@ -20,11 +20,12 @@ def test_small_only_keys_and_values_stay(dtype):
     kept = [
         kv for patch in applied.attachments["ipadapter_regions"].values() for kv in patch.regions
     ]
-    assert {x.dtype for kv in kept for x in (kv.k, kv.v)} == {dtype}
+    assert {x.dtype for kv in kept for seen in kv.seen for x in seen} == {dtype}
     storages = {
         x.untyped_storage().data_ptr(): x.untyped_storage().nbytes()
         for kv in kept
-        for x in (kv.k, kv.v)
+        for seen in kv.seen
+        for x in seen
     }
     assert sum(storages.values()) == expected
 

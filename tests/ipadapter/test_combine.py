@@ -6,7 +6,7 @@ import pytest
 import torch
 from ipadapter_pack.ipadapter.combine import METHODS, alike, combined, first_picture, joined
 from ipadapter_pack.ipadapter.errors import IPAdapterError
-from ipadapter_pack.ipadapter.reference import EncodedReference, Features
+from ipadapter_pack.ipadapter.reference import EncodedReference, Features, PromptPair
 
 
 def length(numbers):
@@ -75,7 +75,7 @@ def test_nothing_is_not_divided_by_its_length():
 
 def reference(*features):
     tokens = torch.zeros(len(features[0].clip), 4, 64)
-    return EncodedReference(tokens, tokens, (features[0], features[-1]))
+    return EncodedReference(tokens, tokens, PromptPair(features[0], features[-1]))
 
 
 def test_pictures_keep_their_order():

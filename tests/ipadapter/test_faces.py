@@ -45,19 +45,19 @@ def test_choices_are_these_and_the_largest_is_first():
 
 @pytest.mark.parametrize("select", ORDERS)
 def test_the_index_counts_in_the_chosen_order(select):
-    chosen = [faces.choose(FOUND, select, index) for index in range(3)]
+    chosen = [faces.choose(FOUND, faces.FaceChoice(select, index)) for index in range(3)]
     assert [len(one) for one in chosen] == [1, 1, 1]
     assert [id(one) for (one,) in chosen] == [id(one) for one in ORDERS[select]]
 
 
 def test_the_index_is_the_detectors_even_where_scores_disagree():
     listed = [BIG, SURE]
-    assert faces.choose(listed, "index", 0)[0] is BIG
-    assert faces.choose(listed, "best score", 0)[0] is SURE
+    assert faces.choose(listed, faces.FaceChoice("index"))[0] is BIG
+    assert faces.choose(listed, faces.FaceChoice("best score"))[0] is SURE
 
 
 def test_all_is_left_to_right_by_the_centre_and_ignores_the_index():
-    chosen = faces.choose(FOUND, "all", 7)
+    chosen = faces.choose(FOUND, faces.FaceChoice("all", 7))
     assert [id(one) for one in chosen] == [id(one) for one in (LEFT, SURE, BIG)]
 
 
@@ -66,9 +66,9 @@ def test_an_index_without_a_face_says_how_many_there_are(index):
     with pytest.raises(
         IPAdapterError, match=rf"face_index {index}: picture 2 has 3 faces.*from 0 to 2"
     ):
-        faces.choose(FOUND, "largest", index, "picture 2")
+        faces.choose(FOUND, faces.FaceChoice(number=index), "picture 2")
     with pytest.raises(IPAdapterError, match="has 1 face;"):
-        faces.choose([SURE], "largest", index)
+        faces.choose([SURE], faces.FaceChoice(number=index))
 
 
 # The cut

@@ -8,9 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ipadapter_pack.ipadapter.base_models import Layer
 from ipadapter_pack.ipadapter.errors import IPAdapterError
-from ipadapter_pack.weight_types.layers import SCHEDULES, LayerWeight, spread
+from ipadapter_pack.ipadapter.reference import LayerSchedule
+from ipadapter_pack.weight_types import layers as schedules
+from ipadapter_pack.weight_types.layers import SCHEDULES, LayerWeight
 
 W, SECOND = 0.7, 0.3
+
+
+def spread(name, layers, weight, *rest, **more):
+    return schedules.spread(LayerSchedule(name, *rest, **more), layers, weight)
+
 
 # The block of each t, and how many cross-attentions it has.
 SD15 = [("input", n, 1) for n in (1, 2, 4, 5, 7, 8)] + [("middle", 0, 1)]

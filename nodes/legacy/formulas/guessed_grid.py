@@ -1,7 +1,7 @@
 """How ComfyUI_IPAdapter_plus fits a mask to a layer: for graphs that are to look as they did there.
 
 It guesses the layer's grid from the number of its cells, takes four pixels for each, and where the
-guess has too few cells pads both ends with black. ``grid.py`` knows the grid and means every pixel.
+guess has too few cells pads both ends with black. ``masks/grid.py`` knows the grid and means every pixel.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def to_guessed_grid(mask: Tensor, latent: tuple[int, int], cells: int) -> Tensor:
+def to_guessed_grid(mask: Tensor, latent: tuple[int, int], grid: tuple[int, int]) -> Tensor:
     """[masks, H, W] -> float32 [masks, cells], on the CPU; ``latent``: height and width of what the
-    UNet is given.
+    UNet is given. Of the layer's ``grid`` only the number of cells is known here.
 
     As CrossAttentionPatch.py of cubiq/ComfyUI_IPAdapter_plus at 9d076a3.
     """
     height, width = latent
+    cells = grid[0] * grid[1]
     rows = max(1, int(height / math.sqrt(height * width / cells)))
     rows += cells % rows != 0
     fitted = F.interpolate(mask.cpu().float()[:, None], (rows, cells // rows), mode="bilinear")

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from ipadapter_pack.masks.guessed_grid import to_guessed_grid
+from ipadapter_pack.nodes.legacy.formulas.guessed_grid import to_guessed_grid
 
 
 def point(mask, y, x):
@@ -44,12 +44,12 @@ def test_as_its_words_say(latent, level):
     cells = grid[0] * grid[1]
     masks = torch.rand(2, 41, 30, generator=torch.Generator().manual_seed(0))
     expected = torch.tensor([by_hand(mask.double(), *latent, cells) for mask in masks])
-    ours = to_guessed_grid(masks, latent, cells)
+    ours = to_guessed_grid(masks, latent, grid)
     torch.testing.assert_close(ours, expected.float(), rtol=0, atol=1e-5)
 
 
 def test_some_guesses_have_too_few_cells():
     """Else the test above says nothing about padding."""
     height, width = SIZES[-1]
-    cells = -(-height // 8) * -(-width // 8)
-    assert to_guessed_grid(torch.ones(1, 8, 8), (height, width), cells).min() == 0
+    grid = -(-height // 8), -(-width // 8)
+    assert to_guessed_grid(torch.ones(1, 8, 8), (height, width), grid).min() == 0
