@@ -16,7 +16,7 @@ from torch import Tensor
 MAX_FUSED_TOKENS = 128  # beyond, the scores of [queries, tokens] cost more than a call saves
 
 
-class Rows(NamedTuple):
+class PackedKV(NamedTuple):
     """Keys and values of references of one token count, one row per share of the batch.
 
     Fused: k [rows, heads, dim, references * tokens], with the scale 1 / sqrt(dim) folded in, and
@@ -34,7 +34,7 @@ class Rows(NamedTuple):
         return self.k.ndim == 4
 
 
-class Gauge(NamedTuple):
+class AttentionProbe(NamedTuple):
     """Measures how strongly references act, in passing.
 
     That is, for every query, the sum over heads and tokens of attention times the norm of the value
@@ -45,28 +45,28 @@ class Gauge(NamedTuple):
     add: Callable[[Tensor], None]  # takes float32 [rows, latents * queries, references]
 
 
-def value_norms(rows: Rows) -> Tensor:
+def value_norms(kv: PackedKV) -> Tensor:
     """The norm of each token's value in each head, in the place of the value.
 
     Fused: [rows, heads, references * tokens, references], 0 but for a token's own reference. Long:
     [rows, tokens, heads * dim], the same in each channel of a head.
     """
-    v = rows.v if rows.fused else _per_head(rows.v, rows.heads)
+    v = kv.v if kv.fused else _per_head(kv.v, kv.heads)
     norms = _norm(v, 2, -1)[..., None].to(v.dtype)
-    if not rows.fused:
+    if not kv.fused:
         return norms.expand(v.shape).flatten(-2)
-    tokens = v.shape[-2] // rows.references
-    own = torch.eye(rows.references, dtype=v.dtype, device=v.device)
+    tokens = v.shape[-2] // kv.references
+    own = torch.eye(kv.references, dtype=v.dtype, device=v.device)
     return norms * own.repeat_interleave(tokens, dim=0)
 
 
 def add_references(
     text: Tensor,
     q: Tensor,
-    rows: Rows,
+    kv: PackedKV,
     mask: Tensor | None,
     attention: Attention,
-    gauge: Gauge | None = None,
+    probe: AttentionProbe | None = None,
 ) -> Tensor:
     """Add what the references contribute onto the text's attention.
 
@@ -74,34 +74,34 @@ def add_references(
     mask: [rows or 1, 1, latents * queries, references, 1], the last three of it for long rows
     being [latents * queries, 1]; None acts everywhere.
     """
-    if rows.fused:
-        return _add_fused(text, q, rows, mask, gauge)
-    batched = q.reshape(len(rows.k), -1, q.shape[-1])  # [rows, latents * queries, heads * dim]
-    out = attention(batched, rows.k, rows.v, rows.heads)
+    if kv.fused:
+        return _add_fused(text, q, kv, mask, probe)
+    batched = q.reshape(len(kv.k), -1, q.shape[-1])  # [rows, latents * queries, heads * dim]
+    out = attention(batched, kv.k, kv.v, kv.heads)
     if mask is not None:
         mask = mask[:, 0, :, :, 0]
         out = out * mask
-    if gauge is not None:
-        seen = _per_head(attention(batched, rows.k, gauge.norms, rows.heads), rows.heads)
+    if probe is not None:
+        seen = _per_head(attention(batched, kv.k, probe.norms, kv.heads), kv.heads)
         seen = seen[..., 0].sum(-1, keepdim=True, dtype=torch.float32)
-        gauge.add(seen if mask is None else seen * mask.abs())
+        probe.add(seen if mask is None else seen * mask.abs())
     return text + out.reshape(text.shape)
 
 
 def _add_fused(
-    text: Tensor, q: Tensor, rows: Rows, mask: Tensor | None, gauge: Gauge | None
+    text: Tensor, q: Tensor, kv: PackedKV, mask: Tensor | None, probe: AttentionProbe | None
 ) -> Tensor:
-    count, heads = len(rows.k), rows.heads
+    count, heads = len(kv.k), kv.heads
     q = q.view(count, -1, heads, q.shape[-1] // heads).transpose(1, 2)
-    scores = torch.matmul(q, rows.k)  # [rows, heads, latents * queries, references * tokens]
-    each = scores.view(*scores.shape[:-1], rows.references, -1).softmax(-1)
+    scores = torch.matmul(q, kv.k)  # [rows, heads, latents * queries, references * tokens]
+    each = scores.view(*scores.shape[:-1], kv.references, -1).softmax(-1)
     if mask is not None:
         each = each.mul_(mask)
-    if gauge is not None:
-        seen = torch.matmul(each.view(scores.shape), gauge.norms)
+    if probe is not None:
+        seen = torch.matmul(each.view(scores.shape), probe.norms)
         # A mask below 0 turns the sign of all heads.
-        gauge.add(_norm(seen, 1, 1))
-    out = torch.matmul(each.view(scores.shape), rows.v).transpose(1, 2)
+        probe.add(_norm(seen, 1, 1))
+    out = torch.matmul(each.view(scores.shape), kv.v).transpose(1, 2)
     return (text.view(out.shape) + out).view(text.shape)
 
 

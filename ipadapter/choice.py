@@ -23,7 +23,7 @@ AUTO = "auto"
 SHOWN = 12  # files that a message names
 
 
-class Need(NamedTuple):
+class Requirements(NamedTuple):
     """What a model and the encoders that are there ask of an adapter."""
 
     widths: tuple[int, ...]  # of the model's cross-attentions
@@ -36,7 +36,7 @@ class Need(NamedTuple):
         return base_by_layers(len(self.widths))
 
 
-class Choice(NamedTuple):
+class Match(NamedTuple):
     name: str  # of the file
     kind: AdapterKind
     preset: str
@@ -44,38 +44,41 @@ class Choice(NamedTuple):
 
 
 def choose(
-    found: Mapping[str, AdapterKind | IPAdapterError], preset: str, need: Need, folder: str
-) -> Choice:
+    found: Mapping[str, AdapterKind | IPAdapterError],
+    preset: str,
+    requirements: Requirements,
+    folder: str,
+) -> Match:
     """The adapter file for a preset, for AUTO, or the file that ``preset`` names.
 
     ``folder`` is where messages say to put one. IPAdapterError says what was found and why it is
     not it, or that several may be.
     """
     if preset != AUTO and preset not in PRESETS:
-        return _chosen(found, preset, need)
-    choices: list[Choice] = []
+        return _chosen(found, preset, requirements)
+    matches: list[Match] = []
     refused: list[str] = []
     for name, kind in found.items():
-        choice = _consider(name, kind, preset, need)
-        if isinstance(choice, str):
-            refused.append(why_not(name, choice))
+        match = _consider(name, kind, preset, requirements)
+        if isinstance(match, str):
+            refused.append(why_not(name, match))
         else:
-            choices.append(choice)
+            matches.append(match)
     # Where no file has its encoder, the message about the encoder is the one to give.
-    choices = [choice for choice in choices if _has_encoder(choice.kind, need)] or choices
-    known = [choice for choice in choices if choice.known]
+    matches = [match for match in matches if _has_encoder(match.kind, requirements)] or matches
+    known = [match for match in matches if match.known]
     if known:
         return min(known, key=lambda c: (_order(c), place(c.name, c.preset), c.name))
-    if not choices:
-        raise _missing(preset, need, refused, folder)
-    first = min(map(_order, choices))
-    choices = [choice for choice in choices if _order(choice) == first]
-    if len(choices) > 1:
+    if not matches:
+        raise _missing(preset, requirements, refused, folder)
+    first = min(map(_order, matches))
+    matches = [match for match in matches if _order(match) == first]
+    if len(matches) > 1:
         raise IPAdapterError(
             f"{preset}: several files may be meant, none under a published name: "
-            f"{listed(sorted(c.name for c in choices))}; choose one of them in preset of IPAdapter Auto Loader"
+            f"{listed(sorted(c.name for c in matches))}; choose one of them in preset of IPAdapter Auto Loader"
         )
-    return choices[0]
+    return matches[0]
 
 
 def why_not(name: str, sentence: str) -> str:
@@ -83,47 +86,47 @@ def why_not(name: str, sentence: str) -> str:
     return f"{name} ({sentence.removeprefix(name).strip()})"
 
 
-def _order(choice: Choice) -> int:
-    return AUTO_ORDER.index(choice.preset)
+def _order(match: Match) -> int:
+    return AUTO_ORDER.index(match.preset)
 
 
 def _consider(
-    name: str, kind: AdapterKind | IPAdapterError, preset: str, need: Need
-) -> Choice | str:
-    """A choice, or why it is none."""
+    name: str, kind: AdapterKind | IPAdapterError, preset: str, requirements: Requirements
+) -> Match | str:
+    """A match, or why it is none."""
     if isinstance(kind, IPAdapterError):
         return str(kind)
-    if not fits(kind, need):
+    if not fits(kind, requirements):
         return f"{name} is for {kind.base}"
-    if preset == AUTO and kind.family.kolors != need.kolors:
+    if preset == AUTO and kind.family.kolors != requirements.kolors:
         return f"{name} is {'' if kind.family.kolors else 'not '}for Kolors"
-    choice = _as_published(name, kind, preset)
-    if preset not in (AUTO, choice.preset):
-        return f"{name} is {choice.preset}"
-    return choice
+    match = _as_published(name, kind, preset)
+    if preset not in (AUTO, match.preset):
+        return f"{name} is {match.preset}"
+    return match
 
 
-def fits(kind: AdapterKind, need: Need) -> bool:
+def fits(kind: AdapterKind, requirements: Requirements) -> bool:
     """Whether an adapter is for the model."""
-    return (kind.widths, kind.context) == (need.widths, need.context)
+    return (kind.widths, kind.context) == (requirements.widths, requirements.context)
 
 
-def _as_published(name: str, kind: AdapterKind, preset: str) -> Choice:
+def _as_published(name: str, kind: AdapterKind, preset: str) -> Match:
     known = preset_of(name)
     if known is not None and PRESETS[known].means(kind):
-        return Choice(name, kind, known, known=True)
+        return Match(name, kind, known, known=True)
     possible = [key for key in AUTO_ORDER if PRESETS[key].means(kind)]
     says_v2 = named_v2(name)
     if preset in possible and not (says_v2 and preset == "FACEID PLUS"):
-        return Choice(name, kind, preset, known=False)
+        return Match(name, kind, preset, known=False)
     if kind.family.versions:
         is_v2 = kind.base == "SDXL" or says_v2
-        return Choice(name, kind, "FACEID PLUS V2" if is_v2 else "FACEID PLUS", known=False)
-    return Choice(name, kind, possible[0], known=False)
+        return Match(name, kind, "FACEID PLUS V2" if is_v2 else "FACEID PLUS", known=False)
+    return Match(name, kind, possible[0], known=False)
 
 
-def _has_encoder(kind: AdapterKind, need: Need) -> bool:
-    return not kind.width or any(reads(kind, encoder) for encoder in need.encoders)
+def _has_encoder(kind: AdapterKind, requirements: Requirements) -> bool:
+    return not kind.width or any(reads(kind, encoder) for encoder in requirements.encoders)
 
 
 def reads(kind: AdapterKind, encoder: EncoderKind) -> bool:
@@ -131,26 +134,28 @@ def reads(kind: AdapterKind, encoder: EncoderKind) -> bool:
     return encoder.gives(kind.family.feature) == kind.width
 
 
-def _chosen(found: Mapping[str, AdapterKind | IPAdapterError], name: str, need: Need) -> Choice:
+def _chosen(
+    found: Mapping[str, AdapterKind | IPAdapterError], name: str, requirements: Requirements
+) -> Match:
     kind = found.get(name)
     if kind is None:
         raise IPAdapterError(f"preset: {name} is not in models/ipadapter (any more)")
     if isinstance(kind, IPAdapterError):
         raise IPAdapterError(str(kind))
-    if not fits(kind, need):
+    if not fits(kind, requirements):
         raise IPAdapterError(
             f"preset: {name} is for {kind.base} (its layers are up to {max(kind.widths)} wide and "
-            f"read width {kind.context}), the model is {need.base} (up to {max(need.widths)}, "
-            f"width {need.context}); choose another file or another checkpoint"
+            f"read width {kind.context}), the model is {requirements.base} (up to {max(requirements.widths)}, "
+            f"width {requirements.context}); choose another file or another checkpoint"
         )
     return _as_published(name, kind, AUTO)
 
 
 def choose_encoder(
-    choice: Choice, found: Mapping[str, EncoderKind | IPAdapterError], folder: str
+    match: Match, found: Mapping[str, EncoderKind | IPAdapterError], folder: str
 ) -> str | None:
     """The file of the encoder that the adapter was trained with; None where it reads none."""
-    kind = choice.kind
+    kind = match.kind
     if not kind.width:
         return None
     fitting: dict[str, EncoderKind] = {}
@@ -168,19 +173,21 @@ def choose_encoder(
         return min(fitting, key=lambda name: (encoder_place(kind, fitting[name], name), name))
     wanted = wanted_encoder(kind)
     raise IPAdapterError(
-        f"{choice.name} needs an image encoder whose {kind.family.feature} are {kind.width} wide; "
+        f"{match.name} needs an image encoder whose {kind.family.feature} are {kind.width} wide; "
         f"models/clip_vision has {listed(refused)}; "
         + (put(wanted.file, folder) if wanted else "get the one that its publisher names")
     )
 
 
-def _missing(preset: str, need: Need, refused: list[str], folder: str) -> IPAdapterError:
-    files = PRESETS["PLUS" if preset == AUTO else preset].files.get(need.base, ())
+def _missing(
+    preset: str, requirements: Requirements, refused: list[str], folder: str
+) -> IPAdapterError:
+    files = PRESETS["PLUS" if preset == AUTO else preset].files.get(requirements.base, ())
     wanted = "any IP-Adapter" if preset == AUTO else preset
     advice = put(files[0], folder) if files else "none was published for it; choose another preset"
     return IPAdapterError(
-        f"looked for {wanted} for {need.base} (layers up to {max(need.widths)} wide that "
-        f"read width {need.context}); models/ipadapter has {listed(refused)}; {advice}"
+        f"looked for {wanted} for {requirements.base} (layers up to {max(requirements.widths)} wide that "
+        f"read width {requirements.context}); models/ipadapter has {listed(refused)}; {advice}"
     )
 
 

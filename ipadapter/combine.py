@@ -65,7 +65,7 @@ def combined(features: Features, method: str, normed: bool) -> Features:
     if face is not None:
         face = calculate(face)[None]
         face = F.normalize(face, dim=-1) if normed else face
-    return Features(clip, face, features.structure)
+    return Features(clip, face, features.shortcut_scale)
 
 
 def joined(features: list[Features]) -> Features:
@@ -75,13 +75,13 @@ def joined(features: list[Features]) -> Features:
     return Features(
         torch.cat(clip) if clip else None,
         torch.cat(face) if face else None,
-        features[0].structure,
+        features[0].shortcut_scale,
     )
 
 
 def first_picture(features: Features) -> Features:
     clip, face = (x if x is None else x[:1] for x in (features.clip, features.face))
-    return Features(clip, face, features.structure)
+    return Features(clip, face, features.shortcut_scale)
 
 
 def alike(references: Mapping[str, EncodedReference]) -> list[PromptPair[Features]]:
@@ -114,5 +114,7 @@ def _in_words(features: Features) -> str:
         "no" if rows is None else " x ".join(map(str, rows.shape[1:]))
         for rows in (features.clip, features.face)
     )
-    version = "" if features.structure is None else f" and weight_v2 {features.structure:g}"
+    version = (
+        "" if features.shortcut_scale is None else f" and weight_v2 {features.shortcut_scale:g}"
+    )
     return f"{clip} CLIP features, {face} face features{version}"

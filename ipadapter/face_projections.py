@@ -65,7 +65,7 @@ class Portrait(FaceID):
 
 class FaceIDPlus(FaceID):
     """FaceID Plus: the identity's tokens read CLIP's view of the face. V2 adds what they read onto
-    them, times ``structure``; V1 (structure None) keeps only what they read."""
+    them, times ``shortcut_scale``; V1 (shortcut_scale None) keeps only what they read."""
 
     name = "FaceID Plus"
     feature = "penultimate_hidden_states"
@@ -91,7 +91,9 @@ class FaceIDPlus(FaceID):
         assert features.clip is not None
         identity = super().forward(features)
         seen = self.perceiver_resampler.read(features.clip, identity)
-        return seen if features.structure is None else identity + features.structure * seen
+        return (
+            seen if features.shortcut_scale is None else identity + features.shortcut_scale * seen
+        )
 
 
 class KolorsFaceIDPlus(FaceIDPlus):

@@ -12,7 +12,7 @@ from .errors import IPAdapterError, pick
 from .preprocess import CENTER, fit_to_encoder, resized, rgb, shorter_side
 
 # What CLIP's encoders take as nothing: the colour that is zero once normalised.
-NOTHING = (0.48145466, 0.4578275, 0.40821073)
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 
 # How far down and to the right the square lies, of what is to be cut off.
 POSITIONS = {
@@ -39,7 +39,7 @@ def pad(pixels: Tensor, size: int) -> Tensor:
     """The whole picture, with borders that mean nothing to CLIP."""
     longer = max(pixels.shape[-2:])
     height, width = (max(1, size * side // longer) for side in pixels.shape[-2:])
-    nothing = pixels.new_tensor(NOTHING).view(3, 1, 1)
+    nothing = pixels.new_tensor(CLIP_MEAN).view(3, 1, 1)
     square = nothing.expand(len(pixels), 3, size, size).clone()
     down, right = (size - height) // 2, (size - width) // 2
     square[..., down : down + height, right : right + width] = resized(pixels, height, width)

@@ -36,10 +36,10 @@ class Features:
 
     clip: Tensor | None = None  # [images, width] or [images, clip tokens, width]
     face: Tensor | None = None  # [images, 512]
-    structure: float | None = None  # FaceID Plus V2: the weight of CLIP's view; None is V1
+    shortcut_scale: float | None = None  # FaceID Plus V2: the weight of CLIP's view; None is V1
 
 
-class MadeWith(NamedTuple):
+class AdapterId(NamedTuple):
     """The adapter that a reference was encoded with."""
 
     family: str
@@ -54,7 +54,7 @@ class EncodedReference:
     positive: Tensor
     negative: Tensor  # what the negative prompt sees instead
     features: PromptPair[Features] | None = None  # what both were projected from
-    adapter: MadeWith | None = None  # None: it is used only where it was made
+    adapter: AdapterId | None = None  # None: it is used only where it was made
 
     def bare(self) -> EncodedReference:
         """The tokens alone, which are all that sampling needs."""

@@ -12,7 +12,7 @@ from .errors import IPAdapterError
 from .face_projections import EMBEDDING
 from .families import FAMILIES
 from .projections import Projection
-from .reference import EncodedReference, Features, MadeWith, PromptPair
+from .reference import AdapterId, EncodedReference, Features, PromptPair
 
 FORMAT = "ipadapter reference"
 VERSION = "1"
@@ -38,8 +38,8 @@ def pack(reference: EncodedReference) -> tuple[dict[str, Tensor], dict[str, str]
         **reference.adapter._asdict(),
         "encoder": _encoder(reference.adapter.family, seen.clip),
     }
-    if seen.structure is not None:
-        notes["structure"] = repr(seen.structure)
+    if seen.shortcut_scale is not None:
+        notes["shortcut_scale"] = repr(seen.shortcut_scale)
     separate = torch.contiguous_format  # the format has no views and no shared memory
     return {name: t.clone(memory_format=separate) for name, t in tensors.items()}, notes
 
@@ -58,26 +58,26 @@ def unpack(tensors: Mapping[str, Tensor], notes: Mapping[str, str], file: str) -
             f"{file} was saved by a newer version (format {notes.get('version')}, this one reads "
             f"{VERSION}): update IPAdapter Regions"
         )
-    structure = _structure(notes.get("structure"), file)
+    shortcut_scale = _shortcut_scale(notes.get("shortcut_scale"), file)
     positive, negative = (
-        Features(tensors.get(f"{side}.clip"), tensors.get(f"{side}.face"), structure)
+        Features(tensors.get(f"{side}.clip"), tensors.get(f"{side}.face"), shortcut_scale)
         for side in SIDES
     )
-    adapter = MadeWith(*(notes.get(field, "an unknown adapter") for field in MadeWith._fields))
+    adapter = AdapterId(*(notes.get(field, "an unknown adapter") for field in AdapterId._fields))
     features = PromptPair(positive, negative)
     return EncodedReference(tensors["positive"], tensors["negative"], features, adapter)
 
 
-def _structure(text: str | None, file: str) -> float | None:
+def _shortcut_scale(text: str | None, file: str) -> float | None:
     if text is None:
         return None
     try:
-        structure = float(text)
+        shortcut_scale = float(text)
     except ValueError:
-        structure = math.nan
-    if not math.isfinite(structure):
+        shortcut_scale = math.nan
+    if not math.isfinite(shortcut_scale):
         raise damaged(file, "its weight_v2 is no number")
-    return structure
+    return shortcut_scale
 
 
 def check_tensors(tensors: Mapping[str, Tensor], projection: Projection, file: str) -> None:

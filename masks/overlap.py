@@ -57,7 +57,7 @@ def left_over(masks: Sequence[Tensor], like: Tensor) -> Tensor:
     return rest.clamp(min=0)
 
 
-def times(mask: Tensor | None, other: Tensor) -> Tensor:
+def multiply(mask: Tensor | None, other: Tensor) -> Tensor:
     """The product of two masks [masks, H, W], at the size of the larger."""
     mask, other = same_size([mask, other])
     return mask * other

@@ -28,10 +28,10 @@ from ..ipadapter.reference import LayerSchedule
 
 
 class LayerWeight(NamedTuple):
-    """``steer_away``: here the negative sees the reference, and the positive sees nothing."""
+    """``negative_only``: here the negative sees the reference, and the positive sees nothing."""
 
     weight: float
-    steer_away: bool = False
+    negative_only: bool = False
 
 
 class Place(NamedTuple):
@@ -75,7 +75,7 @@ def spread(
     factors = read_layer_weights(layer_weights or "", order, base)
     if factors:
         chosen = {
-            at: LayerWeight(factors.get(at, 0.0) * weight, entry.steer_away)
+            at: LayerWeight(factors.get(at, 0.0) * weight, entry.negative_only)
             for at, entry in chosen.items()
         }
     weights = {layer: chosen[layer.transformer] for layer in layers if layer.block not in without}
@@ -149,7 +149,7 @@ def strong_style_and_composition(at: Place, weight: float, second: float) -> Lay
 def style_transfer_precise(at: Place, weight: float, second: float) -> LayerWeight:
     """The style, away from the reference's composition at strength ``second``."""
     if at.composition:
-        return LayerWeight(second * at.composition, steer_away=True)
+        return LayerWeight(second * at.composition, negative_only=True)
     return LayerWeight(weight * at.style)
 
 
@@ -157,7 +157,7 @@ def composition_precise(at: Place, weight: float, second: float) -> LayerWeight:
     """The composition, away from the reference's style at ``second`` and all else at a tenth."""
     if at.composition:
         return LayerWeight(weight * at.composition)
-    return LayerWeight(second * (1 if at.style else 0.1), steer_away=True)
+    return LayerWeight(second * (1 if at.style else 0.1), negative_only=True)
 
 
 SCHEDULES: dict[str, Schedule] = {

@@ -102,7 +102,7 @@ def seen_before(encoders: Encoders, inputs: EmbedsInputs) -> Seen | None:
     if not inputs.acts:
         return None
     if neg_embed is None:
-        negative = no_picture(encoders, positive, inputs.ways)
+        negative = unconditional(encoders, positive, inputs.ways)
     else:
         negative = check_embeds(neg_embed, "neg_embed")
         check_together({"pos_embed": positive, "neg_embed": negative}, own=1)
@@ -111,7 +111,7 @@ def seen_before(encoders: Encoders, inputs: EmbedsInputs) -> Seen | None:
     return Seen(PromptPair(Features(positive), Features(negative)))
 
 
-def no_picture(encoders: Encoders, like: Tensor, compat: Compat) -> Tensor:
+def unconditional(encoders: Encoders, like: Tensor, compat: Compat) -> Tensor:
     """CLIP's features of "no picture"; the encoder may be another than that of the EMBEDS."""
     loaded, clip_vision, _ = encoders
     if not reads_tokens(loaded, compat):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...ipadapter.combine import METHODS
 from ...ipadapter.errors import pick
-from ...ipadapter.fit import NOTHING
+from ...ipadapter.fit import CLIP_MEAN
 from ...ipadapter.preprocess import resized
 from ..loading.feature_cache import fingerprint
 from ..references.encode import (
@@ -94,7 +94,7 @@ def masked_features(encoders: Encoders, image: Tensor, mask: Tensor, compat: Com
     loaded, clip_vision, _ = encoders
     check_encoder(clip_vision)
     size = image_size(clip_vision)
-    mean = getattr(clip_vision, "image_mean", NOTHING)
+    mean = getattr(clip_vision, "image_mean", CLIP_MEAN)
     std = getattr(clip_vision, "image_std", CLIP_STD)
     masks = square(mask, size)
 
@@ -107,7 +107,7 @@ def masked_features(encoders: Encoders, image: Tensor, mask: Tensor, compat: Com
             return encode_pixels(clip_vision, pixels * own, loaded.projection.feature or "")
 
         how = (compat.prepare, fingerprint(own))
-        return loaded.memo.picture(clip_vision, picture, encode, *how)
+        return loaded.feature_cache.picture(clip_vision, picture, encode, *how)
 
     pictures = enumerate(one_by_one(image))
     features = torch.cat([seen(picture, number) for number, picture in pictures])

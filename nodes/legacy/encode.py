@@ -14,7 +14,13 @@ from ...ipadapter.faces import FaceChoice
 from ...ipadapter.projections import FaceInput
 from ...ipadapter.reference import EncodedReference, Features, PromptPair
 from ..loading.adapter import LoadedAdapter
-from ..references.encode import image_size, no_picture_features, one_each, picture_features, project
+from ..references.encode import (
+    image_size,
+    one_each,
+    picture_features,
+    project,
+    unconditional_features,
+)
 from ..references.encode_faces import FacePhotos, look_at_faces
 from ..shared.checks import check_images
 from .compat import Compat
@@ -49,7 +55,7 @@ def see(
     encoders: Encoders,
     image: Tensor,
     image_negative: Tensor | None,
-    structure: float | None,
+    shortcut_scale: float | None,
     compat: Compat,
 ) -> Seen:
     """What the encoders see in pictures [images, H, W, 3+], or in one face of each."""
@@ -58,7 +64,7 @@ def see(
         positive = picture_features(*encoders[:2], image, compat.prepare)
         negative = negative_of(encoders, image_negative, positive, compat)
         return Seen(PromptPair(Features(positive), Features(negative)))
-    return see_faces(encoders, image, image_negative, structure, compat)
+    return see_faces(encoders, image, image_negative, shortcut_scale, compat)
 
 
 def negative_of(
@@ -70,7 +76,7 @@ def negative_of(
         size = image_size(clip_vision)
         image_negative = torch.zeros(1, size, size, 3)
     if image_negative is None:
-        return no_picture_features(loaded, clip_vision, positive)
+        return unconditional_features(loaded, clip_vision, positive)
     return one_each(
         picture_features(loaded, clip_vision, image_negative, compat.prepare), len(positive)
     )
@@ -88,7 +94,7 @@ def see_faces(
     encoders: Encoders,
     image: Tensor,
     image_negative: Tensor | None,
-    structure: float | None,
+    shortcut_scale: float | None,
     compat: Compat,
 ) -> Seen:
     """Of each picture the face that the detector is surest of; for Kolors, the largest."""
@@ -119,7 +125,7 @@ def see_faces(
     if found.clip is not None:
         negative = negative_of(encoders, image_negative, found.clip, compat)
     features = PromptPair(
-        Features(found.clip, found.identities, structure),
-        Features(negative, torch.zeros_like(found.identities), structure),
+        Features(found.clip, found.identities, shortcut_scale),
+        Features(negative, torch.zeros_like(found.identities), shortcut_scale),
     )
     return Seen(features, found.crops)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...ipadapter.noise import distorted
 from ...ipadapter.preprocess import fit_to_encoder, rgb
-from ..references.encode import check_encoder, encode_nothing, encode_picture, image_size
+from ..references.encode import check_encoder, encode_picture, encode_unconditional, image_size
 from ..shared.checks import check_image
 from ..shared.progress import one_by_one
 from .embed_values import embeds_output
@@ -134,7 +134,7 @@ def negatives(
         return features(clip_vision, distorted(images, noise), feature)
     if feature == "image_embeds":
         return torch.zeros_like(positive)
-    return encode_nothing(clip_vision).expand_as(positive)
+    return encode_unconditional(clip_vision).expand_as(positive)
 
 
 NODES = [IPAdapterEncoderV1]

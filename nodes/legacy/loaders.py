@@ -10,16 +10,16 @@ from typing import Any
 import folder_paths
 from comfy_api.latest import io
 
-from ...ipadapter.choice import Choice, Need, choose, choose_encoder
+from ...ipadapter.choice import Match, Requirements, choose, choose_encoder
 from ...ipadapter.detection import adapter_kind, encoder_kind
 from ...ipadapter.errors import pick
 from ..loading.auto import (
     IPAdapterAutoLoader,
-    Taken,
+    Selection,
     find_lora,
     fitting_lora,
-    need_of,
     put_together,
+    requirements_of,
 )
 from ..loading.insightface import load_insightface
 from ..loading.insightface_models import PROVIDERS
@@ -135,21 +135,21 @@ def load(
 ) -> io.NodeOutput:
     adapters = find_files("ipadapter", adapter_kind)
     encoders = find_files("clip_vision", encoder_kind)
-    need = need_of(model, encoders.values())
-    choice = adapter_by_name(names, adapters, need)
-    choice = choice or choose(adapters, names.preset, need, where("ipadapter"))
-    encoder = encoder_by_name(names, choice.kind, encoders)
-    encoder = encoder or choose_encoder(choice, encoders, where("clip_vision"))
-    lora = lora_of(names, choice, need) if lora_strength else None
-    taken = Taken(choice, encoder, lora)
-    return put_together(model, taken, names.preset, lora_strength, provider)
+    requirements = requirements_of(model, encoders.values())
+    match = adapter_by_name(names, adapters, requirements)
+    match = match or choose(adapters, names.preset, requirements, where("ipadapter"))
+    encoder = encoder_by_name(names, match.kind, encoders)
+    encoder = encoder or choose_encoder(match, encoders, where("clip_vision"))
+    lora = lora_of(names, match, requirements) if lora_strength else None
+    selection = Selection(match, encoder, lora)
+    return put_together(model, selection, names.preset, lora_strength, provider)
 
 
-def lora_of(names: Names, choice: Choice, need: Need) -> str | None:
+def lora_of(names: Names, match: Match, requirements: Requirements) -> str | None:
     """The LoRA file that version 2 took, if it fits; else as the Auto Loader: the adapter's own, or
     a file that is published for it."""
-    there = names.loras(need.base, folder_paths.get_filename_list("loras"))
-    return fitting_lora(there, need)[0] or find_lora(choice, need)
+    there = names.loras(requirements.base, folder_paths.get_filename_list("loras"))
+    return fitting_lora(there, requirements)[0] or find_lora(match, requirements)
 
 
 def loader(

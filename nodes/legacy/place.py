@@ -21,10 +21,10 @@ from ...ipadapter.reference import (
 from ...weight_types.layers import does_nothing, layer_entries
 from ..loading.adapter import LoadedAdapter, accept_adapter, check_model
 from ..model.layers import find_layers
-from ..references.encode_faces import structure_weight
+from ..references.encode_faces import find_shortcut_scale
 from ..regions.apply import check_settings
 from ..sampling.patching import add_region, image_tokens
-from ..shared.notices import say
+from ..shared.notices import warn
 from .compat import Compat, ways
 from .encode import CONCAT, Encoders, reference_of, see
 from .formulas.scaling import embeds_scaling
@@ -135,13 +135,13 @@ def apply_picture(
     is_face = loaded.projection.face is not None
     if not (settings.acts or is_face):
         return model, None
-    structure = None
+    shortcut_scale = None
     if is_face:
         refuse_lists(weight_faceidv2)
         # Where a node does not say, version 2 takes twice the weight.
-        structure = 2 * max(settings.weights) if weight_faceidv2 is None else weight_faceidv2
-        structure = structure_weight(loaded, "by file name", False, structure)
-    seen = see(encoders, image, image_negative, structure, settings.ways)
+        shortcut_scale = 2 * max(settings.weights) if weight_faceidv2 is None else weight_faceidv2
+        shortcut_scale = find_shortcut_scale(loaded, "by file name", False, shortcut_scale)
+    seen = see(encoders, image, image_negative, shortcut_scale, settings.ways)
     reference = reference_of(loaded, seen, settings.combined)
     return place(model, encoders, reference, settings), seen.faces
 
@@ -156,7 +156,7 @@ def place(model: Any, encoders: Encoders, reference: EncodedReference, settings:
         and len(settings.weight) > 1
         and not settings.unfold_batch
     ):
-        say(
+        warn(
             f"{len(settings.weight)} weights, of which this node takes the first alone; a node whose "
             "name ends in Batch has one for each latent"
         )
@@ -218,7 +218,7 @@ def known_layers(model: Any, layer_weights: str) -> str:
     parts = layer_entries(layer_weights)
     unknown = [part for part in parts if beyond(part, count)]
     if unknown:
-        say(
+        warn(
             f"layer_weights: this model's layers are 0 to {count - 1}; not used: "
             + ", ".join(unknown)
         )

@@ -13,7 +13,7 @@ from ...ipadapter.noise import distorted
 from ...weight_types.attention import WEIGHT_TYPES
 from ..regions.apply import ALL_BLACK
 from ..shared.checks import check_image, check_mask
-from ..shared.notices import say
+from ..shared.notices import warn
 from .compat import FAITHFUL
 from .encode import Encoders
 from .formulas.tiles import Tile, overlapping
@@ -55,7 +55,7 @@ class IPAdapterTiled(io.ComfyNode):
         if attn_mask is not None:
             attn_mask = check_mask(attn_mask, "attn_mask")
             if not attn_mask.any():
-                say(ALL_BLACK.format("reference"))
+                warn(ALL_BLACK.format("reference"))
         tiles = overlapping(given.image, attn_mask, sharpening)
         encoders = encoders_of(given.ipadapter, given.clip_vision)
         negatives = [given.image_negative] * len(tiles)

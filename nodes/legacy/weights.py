@@ -40,7 +40,7 @@ def follow(strategy: Strategy, image: Tensor | None) -> io.NodeOutput:
         numbers, strategy.timing, strategy.frames, strategy.start_frame, strategy.end_frame
     )
     if image is None:
-        pictures = [no_picture("image_1", NO_IMAGE), no_picture("image_2", NO_IMAGE)]
+        pictures = [empty_output("image_1", NO_IMAGE), no_picture("image_2", NO_IMAGE)]
         count = 0
     else:
         check_image(image, "image")
@@ -52,13 +52,13 @@ def follow(strategy: Strategy, image: Tensor | None) -> io.NodeOutput:
             strategy.add_starting_frames,
             strategy.add_ending_frames,
         )
-        other = no_picture("image_2", ONE_AT_A_TIME) if second is None else image[second]
+        other = empty_output("image_2", ONE_AT_A_TIME) if second is None else image[second]
         pictures = [image[first], other]
     strategy = replace(strategy, frame_count=count)
     return io.NodeOutput(weights, weights[::-1], len(weights), *pictures, strategy)
 
 
-def no_picture(name: str, reason: str) -> ExecutionBlocker:
+def empty_output(name: str, reason: str) -> ExecutionBlocker:
     """What stops whatever is connected to the output, with a message."""
     return ExecutionBlocker(f"IPAdapter Weights: its {name} is empty; {reason}")
 

@@ -22,7 +22,7 @@ from ...ipadapter.projections import Projection
 from ..model.layers import LayerShape, find_layers
 from ..shared.files import InUse, full_path, read_file
 from ..shared.inputs import IPAdapterSocket
-from .feature_cache import FeatureMemo
+from .feature_cache import FeatureCache
 
 
 class LoadedAdapter:
@@ -41,7 +41,7 @@ class LoadedAdapter:
             load_device=comfy.model_management.get_torch_device(),
             offload_device=comfy.model_management.unet_offload_device(),
         )
-        self.memo = FeatureMemo()
+        self.feature_cache = FeatureCache()
 
     @property
     def projection(self) -> Projection:
@@ -66,7 +66,7 @@ class NamedAdapter(LoadedAdapter):
         self.name, self.loaded = name, loaded
 
 
-class Pipeline(NamedTuple):
+class AdapterBundle(NamedTuple):
     """An adapter, and what a loader that knows what belongs together brought with it."""
 
     loaded: LoadedAdapter
@@ -146,23 +146,23 @@ def load_adapter(path: str) -> LoadedAdapter:
 _foreign: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
-def accept_adapter(value: object) -> Pipeline:
+def accept_adapter(value: object) -> AdapterBundle:
     """What is on an IPADAPTER socket.
 
     Takes our own values, and those of the prevailing pack: its loader's dictionary (``image_proj``,
     ``ip_adapter``) and its unified loader's (``ipadapter``, ``clipvision`` and ``insightface``, each
     with a ``model``).
     """
-    if isinstance(value, Pipeline):
+    if isinstance(value, AdapterBundle):
         return value
     if isinstance(value, LoadedAdapter):
-        return Pipeline(value)
+        return AdapterBundle(value)
     if isinstance(value, Mapping) and isinstance(value.get("ipadapter"), Mapping):
         loaded = accept_adapter(value["ipadapter"].get("model")).loaded
         encoder, faces = (
             (value.get(key) or {}).get("model") for key in ("clipvision", "insightface")
         )
-        return Pipeline(loaded, encoder, faces)
+        return AdapterBundle(loaded, encoder, faces)
     if not isinstance(value, Mapping) or "ip_adapter" not in value:
         raise IPAdapterError(
             f"ipadapter: a {type(value).__name__} is no adapter; connect Load IPAdapter Model"
@@ -174,7 +174,7 @@ def accept_adapter(value: object) -> Pipeline:
         _foreign[anchor] = LoadedAdapter(value, "the connected adapter")
     loaded = _foreign[anchor]
     is_v2 = value.get("faceidplusv2")  # which that loader read from the file's name
-    return Pipeline(NamedAdapter(loaded, "faceid-plusv2") if is_v2 else loaded)
+    return AdapterBundle(NamedAdapter(loaded, "faceid-plusv2") if is_v2 else loaded)
 
 
 NODES = [IPAdapterModelLoader]

@@ -10,7 +10,7 @@ import comfy.clip_vision
 import folder_paths
 from comfy_api.latest import io
 
-from ...ipadapter.choice import AUTO, Choice, Need, choose, choose_encoder, listed, put
+from ...ipadapter.choice import AUTO, Match, Requirements, choose, choose_encoder, listed, put
 from ...ipadapter.detection import EncoderKind, adapter_kind, encoder_kind, face_lora_kind
 from ...ipadapter.errors import IPAdapterError
 from ...ipadapter.header import check_file
@@ -19,8 +19,8 @@ from ..model.layers import encoder_hid_proj, find_layers
 from ..model.lora import apply_face_lora, apply_lora
 from ..shared.files import InUse, full_path, read_file
 from ..shared.inputs import IPAdapterSocket
-from ..shared.notices import say
-from .adapter import LoadedAdapter, NamedAdapter, Pipeline, load_adapter
+from ..shared.notices import warn
+from .adapter import AdapterBundle, LoadedAdapter, NamedAdapter, load_adapter
 from .insightface import load_insightface
 from .insightface_models import PROVIDERS
 from .scan import find_files, where
@@ -94,17 +94,19 @@ class IPAdapterAutoLoader(io.ComfyNode):
         cls, model: Any, preset: str = AUTO, lora_strength: float = 1.0, provider: str = "CPU"
     ) -> io.NodeOutput:
         encoders = find_files("clip_vision", encoder_kind)
-        need = need_of(model, encoders.values())
-        choice = choose(find_files("ipadapter", adapter_kind), preset, need, where("ipadapter"))
-        encoder = choose_encoder(choice, encoders, where("clip_vision"))
-        lora = find_lora(choice, need) if lora_strength else None
-        taken = Taken(choice, encoder, lora)
-        return put_together(model, taken, preset, lora_strength, provider)
+        requirements = requirements_of(model, encoders.values())
+        match = choose(
+            find_files("ipadapter", adapter_kind), preset, requirements, where("ipadapter")
+        )
+        encoder = choose_encoder(match, encoders, where("clip_vision"))
+        lora = find_lora(match, requirements) if lora_strength else None
+        selection = Selection(match, encoder, lora)
+        return put_together(model, selection, preset, lora_strength, provider)
 
 
-def need_of(model: Any, encoders: Iterable[EncoderKind | IPAdapterError]) -> Need:
+def requirements_of(model: Any, encoders: Iterable[EncoderKind | IPAdapterError]) -> Requirements:
     layers = find_layers(model)
-    return Need(
+    return Requirements(
         tuple(shape.width for shape in layers.values()),
         next(iter(layers.values())).context,
         encoder_hid_proj(model) is not None,
@@ -112,22 +114,22 @@ def need_of(model: Any, encoders: Iterable[EncoderKind | IPAdapterError]) -> Nee
     )
 
 
-class Taken(NamedTuple):
+class Selection(NamedTuple):
     """The files that belong together."""
 
-    choice: Choice
+    match: Match
     encoder: str | None
     lora: str | None  # where the adapter's own is not to be used, or it has none
 
 
 def put_together(
-    model: Any, taken: Taken, preset: str, lora_strength: float, provider: str
+    model: Any, selection: Selection, preset: str, lora_strength: float, provider: str
 ) -> io.NodeOutput:
     """The model with the LoRA, and the adapter with what it needs; says what was taken."""
-    choice, encoder, lora = taken
-    faces = PRESETS[choice.preset].insightface if choice.kind.family.face else None
+    match, encoder, lora = selection
+    faces = PRESETS[match.preset].insightface if match.kind.family.face else None
     insightface = load_insightface(provider, faces) if faces else None
-    loaded = under_its_name(load_adapter(full_path("ipadapter", choice.name)), choice, preset)
+    loaded = under_its_name(load_adapter(full_path("ipadapter", match.name)), match, preset)
     clip_vision = load_encoder(full_path("clip_vision", encoder)) if encoder else None
     if lora:
         path = full_path("loras", lora)
@@ -138,57 +140,59 @@ def put_together(
     inside = "inside it" if loaded.lora and lora_strength else None
     parts = {"encoder": encoder, "LoRA": lora or inside, "faces": faces}
     brought = [f"{part} {name}" for part, name in parts.items() if name]
-    asked = f"{preset}: " if preset in PRESETS and not choice.known else ""
-    say("\n".join([f"{asked}took {described(choice)}", *brought]))
-    return io.NodeOutput(model, Pipeline(loaded, clip_vision, insightface, lora_strength))
+    asked = f"{preset}: " if preset in PRESETS and not match.known else ""
+    warn("\n".join([f"{asked}took {described(match)}", *brought]))
+    return io.NodeOutput(model, AdapterBundle(loaded, clip_vision, insightface, lora_strength))
 
 
-def described(choice: Choice) -> str:
-    unsure = "" if choice.known else ", under no published name"
-    return f"{choice.name} ({choice.kind.family.name}{unsure})"
+def described(match: Match) -> str:
+    unsure = "" if match.known else ", under no published name"
+    return f"{match.name} ({match.kind.family.name}{unsure})"
 
 
-def under_its_name(loaded: LoadedAdapter, choice: Choice, preset: str) -> LoadedAdapter:
+def under_its_name(loaded: LoadedAdapter, match: Match, preset: str) -> LoadedAdapter:
     """With the published name of the preset, where the user chose one and the file's name says
     nothing: FaceID Plus V1 and V2 are told apart by it."""
-    if choice.known or preset not in PRESETS or not choice.kind.family.versions:
+    if match.known or preset not in PRESETS or not match.kind.family.versions:
         return loaded
     return NamedAdapter(loaded, PRESETS[preset].all_files[0].name)
 
 
-def find_lora(choice: Choice, need: Need) -> str | None:
+def find_lora(match: Match, requirements: Requirements) -> str | None:
     """The separate LoRA file that a FaceID adapter needs; None if it needs none, or brings its own.
 
     Only files of a published name are opened: by content alone many a LoRA could be it.
     """
-    published = PRESETS[choice.preset].files
-    wanted = [file for file in published.get(need.base, ()) if file.lora]
-    if choice.kind.has_lora or not wanted:
+    published = PRESETS[match.preset].files
+    wanted = [file for file in published.get(requirements.base, ()) if file.lora]
+    if match.kind.has_lora or not wanted:
         return None
     names = [
         name
         for name in folder_paths.get_filename_list("loras")
         if any(is_published_as(name, file.lora) for file in wanted)
     ]
-    lora, refused = fitting_lora(names, need)
+    lora, refused = fitting_lora(names, requirements)
     if lora:
         return lora
     file = File(wanted[0].lora, wanted[0].source)
     raise IPAdapterError(
-        f"{choice.name} holds no LoRA, and a {choice.kind.family.name} adapter needs one: looked "
+        f"{match.name} holds no LoRA, and a {match.kind.family.name} adapter needs one: looked "
         f"in models/loras for {file.name}, found {listed(refused)}; {put(file, where('loras'))}, "
         "or set lora_strength to 0"
     )
 
 
-def fitting_lora(names: Iterable[str], need: Need) -> tuple[str | None, list[str]]:
+def fitting_lora(names: Iterable[str], requirements: Requirements) -> tuple[str | None, list[str]]:
     """The first of these files that is a FaceID adapter's LoRA for the model; why others are not."""
     refused: list[str] = []
     for name, kind in find_files("loras", face_lora_kind, names).items():
         if isinstance(kind, IPAdapterError):
             refused.append(str(kind))
-        elif kind.layers != len(need.widths):
-            refused.append(f"{name} is for {kind.layers} layers, the model has {len(need.widths)}")
+        elif kind.layers != len(requirements.widths):
+            refused.append(
+                f"{name} is for {kind.layers} layers, the model has {len(requirements.widths)}"
+            )
         else:
             return name, refused
     return None, refused

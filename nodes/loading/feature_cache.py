@@ -13,7 +13,7 @@ from torch import Tensor
 Seen = TypeVar("Seen")
 
 
-class FeatureMemo:
+class FeatureCache:
     """Features of the last pictures, by their pixels and the encoder.
 
     Lives with the adapter's value, so that sweeping a weight, a mask or a prompt encodes nothing.
@@ -23,7 +23,7 @@ class FeatureMemo:
 
     def __init__(self) -> None:
         self._pictures: OrderedDict[Any, Any] = OrderedDict()
-        self._no_picture: weakref.WeakKeyDictionary[Any, Tensor] = weakref.WeakKeyDictionary()
+        self._unconditional: weakref.WeakKeyDictionary[Any, Tensor] = weakref.WeakKeyDictionary()
 
     def picture(
         self, encoder: Any, picture: Tensor, encode: Callable[[Tensor], Seen], *how: object
@@ -43,14 +43,14 @@ class FeatureMemo:
             self._pictures.popitem(last=False)
         return self._pictures[key]
 
-    def no_picture(self, encoder: Any, encode: Callable[[], Tensor]) -> Tensor:
+    def unconditional(self, encoder: Any, encode: Callable[[], Tensor]) -> Tensor:
         """The features of "no picture": one per encoder, kept beside the pictures."""
         reference = reference_to(encoder)
         if reference is None:
             return encode()
-        if encoder not in self._no_picture:
-            self._no_picture[encoder] = encode()
-        return self._no_picture[encoder]
+        if encoder not in self._unconditional:
+            self._unconditional[encoder] = encode()
+        return self._unconditional[encoder]
 
 
 def reference_to(encoder: Any) -> weakref.ref[Any] | None:

@@ -14,7 +14,7 @@ from ...ipadapter import faces
 from ...ipadapter.errors import IPAdapterError
 from ...ipadapter.preprocess import rgb
 from ..shared.inputs import InsightFaceSocket
-from ..shared.notices import say
+from ..shared.notices import warn
 from .insightface_models import (
     PROVIDERS,
     found_folders,
@@ -90,7 +90,7 @@ def load_insightface(provider: str, model_name: str) -> FaceAnalysis:
         app = _in_use[key] = read_folder(face_analysis, folder, providers, model_name)
     detector: Any = app.det_model
     if providers[0] not in detector.session.get_providers():
-        say(
+        warn(
             f"provider {provider}: onnxruntime has it, but it did not start, so faces run on the "
             "CPU; see the lines above in the log for which driver or library it misses"
         )

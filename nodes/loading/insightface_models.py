@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import folder_paths
 
 from ...ipadapter.errors import IPAdapterError, pick
-from ..shared.notices import say
+from ..shared.notices import warn
 
 if TYPE_CHECKING:
     from insightface.app import FaceAnalysis
@@ -72,7 +72,7 @@ def usable_providers(provider: str) -> list[str]:
             if package
             else f"{provider} exists on a Mac only"
         )
-        say(
+        warn(
             f"provider {provider}: the installed onnxruntime has no {names[0]}, so faces run on "
             f"the CPU; {advice}"
         )

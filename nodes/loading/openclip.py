@@ -19,7 +19,7 @@ from ...ipadapter.errors import IPAdapterError
 from ...ipadapter.preprocess import fit_to_encoder, rgb
 from ...ipadapter.vision_layouts import vision_tensors
 from ..shared.files import full_path, read_file
-from ..shared.notices import say
+from ..shared.notices import warn
 from .openclip_towers import (
     AUTO,
     architectures,
@@ -171,7 +171,7 @@ def load_open_clip_vision(path: str, architecture: str = AUTO) -> OpenCLIPVision
     tensors = vision_tensors(read_file(path), file)
     if architecture == AUTO:
         architecture = recognise(open_clip, tensors, file)
-        say(f"{file} is loaded as {architecture}")
+        warn(f"{file} is loaded as {architecture}")
     visual = build(open_clip, architecture)
     problem = misfit(visual, tensors)
     if problem:

@@ -5,7 +5,7 @@ from comfy_api.latest import io
 from ...ipadapter.errors import IPAdapterError
 from ...masks.color import SOFT_EDGE, mask_from_color
 from ..shared.checks import check_image
-from ..shared.notices import say
+from ..shared.notices import warn
 
 
 class MaskFromColor(io.ComfyNode):
@@ -61,7 +61,7 @@ class MaskFromColor(io.ComfyNode):
         except ValueError as error:
             raise IPAdapterError(str(error)) from None
         if not mask.any():
-            say(
+            warn(
                 f"the image has no pixel of the color {color} (tolerance {tolerance}), so the mask "
                 "is black: raise the tolerance, or pick the color from the picture"
             )

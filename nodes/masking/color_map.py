@@ -8,7 +8,7 @@ from ...ipadapter.errors import IPAdapterError, pick
 from ...masks.color import FARTHEST, Color, partition, write_color
 from ...masks.palette import MOST, find_colors, read_colors
 from ..shared.checks import check_image
-from ..shared.notices import say, show
+from ..shared.notices import show_on_node, warn
 from ..shared.progress import one_by_one
 from .swatches import swatches
 
@@ -101,7 +101,7 @@ class MasksFromColorMap(io.ComfyNode):
         coverage = masks.mean(dim=(1, 2, 3)).tolist()
         say_missing(palette, coverage)
         picture, text = swatches(masks[:, 0], palette, coverage)
-        show(text)
+        show_on_node(text)
         return io.NodeOutput(
             masks.flatten(0, 1),
             ", ".join(map(write_color, palette)),
@@ -148,19 +148,19 @@ def found_colors(image: Tensor, count: int) -> list[Color]:
             "regions are painted"
         )
     if more:
-        say(
+        warn(
             f"the image has more than {MOST} colors: the smallest are left out, and their places "
             f"go to the nearest of the {MOST}; paint with fewer, or give the colors"
         )
     if len(colors) < count:
-        say(f"the image has {len(colors)} colors, count asks for {count}: the others are missing")
+        warn(f"the image has {len(colors)} colors, count asks for {count}: the others are missing")
     return colors
 
 
 def say_missing(palette: list[Color], coverage: list[float]) -> None:
     for number, (color, share) in enumerate(zip(palette, coverage, strict=True), start=1):
         if share == 0:
-            say(
+            warn(
                 f"mask_{number} is black: no pixel of the image is nearest to "
                 f"{write_color(color)}; take that color from the picture, or leave it out"
             )

@@ -23,7 +23,7 @@ from ...masks.video import (
     reduce_time,
 )
 from ..shared.checks import check_mask
-from ..shared.notices import say
+from ..shared.notices import warn
 from .latent_sizes import Place, read
 
 
@@ -111,7 +111,7 @@ def fit(mask: Tensor, place: Place) -> tuple[Tensor, list[Group]]:
     """The mask [masks, H, W] less what the VAE cut off, and which masks belong to a latent frame."""
     height, width = mask.shape[-2:]
     if (height, width) == (place.height, place.width) and place.ratio > 1:
-        say(
+        warn(
             f"mask is {width}x{height}, the size of the latent and not of its picture "
             f"({place.picture}): its pixels are used as latent cells"
         )
@@ -120,7 +120,7 @@ def fit(mask: Tensor, place: Place) -> tuple[Tensor, list[Group]]:
     if place.cuts:
         mask = cut_rim(mask, place.height, place.width, place.ratio)
     if not same_shape(mask.shape[-2:], (place.height, place.width)):
-        say(
+        warn(
             f"mask is {width}x{height} and the picture {place.picture}, another aspect ratio: "
             "the mask is stretched; to keep its shape, put Fit Mask (IPAdapter) before"
         )
@@ -135,7 +135,7 @@ def by_video(masks: Tensor, frames: int, batch: int) -> Tensor:
     wanted = frames if len(masks) <= frames else frames * batch
     if len(masks) not in (1, wanted):
         rest = "the last one is repeated" if len(masks) < wanted else "the last ones are not used"
-        say(f"{len(masks)} masks for {wanted} {'frames' if frames > 1 else 'pictures'}: {rest}")
+        warn(f"{len(masks)} masks for {wanted} {'frames' if frames > 1 else 'pictures'}: {rest}")
     return per_latent(masks, wanted).unflatten(0, (-1, frames))
 
 

@@ -12,7 +12,7 @@ from ...ipadapter.errors import IPAdapterError, pick
 from ...masks.layout import per_latent, same_shape
 from ...masks.views import attention_levels, gray, overlay, statistics
 from ..shared.checks import check_image, check_mask
-from ..shared.notices import say, show
+from ..shared.notices import show_on_node, warn
 
 CELL = 8  # pixels of a picture per latent cell, along a side
 
@@ -84,7 +84,7 @@ class PreviewMask(io.ComfyNode):
         grid = latent_grid(masks, image, latent)
         pictures = [draw(*pair, grid) for pair in pairs(masks, image)]
         notice, lines = stretched(masks, image, latent, grid), statistics(masks)
-        show("\n".join(lines))
+        show_on_node("\n".join(lines))
         text = "\n".join([*notice, *lines])
         return io.NodeOutput(mask, ui={**ui.PreviewImage(pictures).as_dict(), "text": (text,)})
 
@@ -119,7 +119,7 @@ def stretched(
         height, width = image.shape[1:3]
     size = f"{masks.shape[-1]} x {masks.shape[-2]}"
     line = f"mask is {size}, the picture {width} x {height}: the mask is stretched"
-    say(line)
+    warn(line)
     return [f"{line}."]
 
 

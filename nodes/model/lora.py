@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...ipadapter.checkpoint import LORA
 from ...ipadapter.errors import IPAdapterError
-from ..shared.notices import say
+from ..shared.notices import warn
 from .layers import spatial_transformers, unet_blocks, unet_of
 
 WEIGHTS = {"q": "to_q", "k": "to_k", "v": "to_v", "out": "to_out.0"}
@@ -72,11 +72,11 @@ def _add(model: Any, lora: dict[str, Tensor], strength: float, file: str) -> tup
     if not used:
         raise IPAdapterError(f"{file}: nothing in this LoRA fits the model")
     if len(used) < len(lora):
-        say(f"{file}: {len(lora) - len(used)} of its {len(lora)} tensors fit nothing in the model")
+        warn(f"{file}: {len(lora) - len(used)} of its {len(lora)} tensors fit nothing in the model")
     _check_shapes(model, patches, file)
     missing = {key: patch for key, patch in patches.items() if not _carries(model, key, patch)}
     if not missing:
-        say(f"the model already carries the LoRA of {file}: it is not applied a second time")
+        warn(f"the model already carries the LoRA of {file}: it is not applied a second time")
         return model, []
     model = model.clone()
     model.add_patches(missing, strength)

@@ -17,7 +17,7 @@ from ...ipadapter.preprocess import fit_to_encoder, rgb
 from ...ipadapter.projections import Projection
 from ...ipadapter.reference import EncodedReference, Features, PromptPair
 from ..loading.adapter import LoadedAdapter
-from ..shared.notices import say
+from ..shared.notices import warn
 from ..shared.progress import one_by_one
 
 
@@ -84,7 +84,10 @@ def picture_features(
 
     pictures = one_by_one(image)
     features = torch.cat(
-        [loaded.memo.picture(clip_vision, picture, encode, prepare) for picture in pictures]
+        [
+            loaded.feature_cache.picture(clip_vision, picture, encode, prepare)
+            for picture in pictures
+        ]
     )
     check_width(loaded.projection, features)
     return features
@@ -135,7 +138,9 @@ def tile_features(
         return tiling.pool(torch.cat(seen), tiles)
 
     how = (*tiling, prepare, tiles)
-    return torch.cat([loaded.memo.picture(clip_vision, picture, encode, *how) for picture in image])
+    return torch.cat(
+        [loaded.feature_cache.picture(clip_vision, picture, encode, *how) for picture in image]
+    )
 
 
 def negative_features(
@@ -143,20 +148,22 @@ def negative_features(
 ) -> Tensor:
     """Of the pictures to steer away from, one for each row of ``positive``; else of "no picture"."""
     if image_negative is None:
-        return no_picture_features(loaded, clip_vision, positive)
+        return unconditional_features(loaded, clip_vision, positive)
     return one_each(picture_features(loaded, clip_vision, image_negative), len(positive))
 
 
-def no_picture_features(loaded: LoadedAdapter, clip_vision: Any, like: Tensor) -> Tensor:
+def unconditional_features(loaded: LoadedAdapter, clip_vision: Any, like: Tensor) -> Tensor:
     """What the family was trained with as "no picture", as many as ``like`` has rows."""
     if loaded.projection.no_image == "zero features":
         return torch.zeros_like(like)
 
-    nothing = loaded.memo.no_picture(clip_vision, lambda: encode_nothing(clip_vision))
+    nothing = loaded.feature_cache.unconditional(
+        clip_vision, lambda: encode_unconditional(clip_vision)
+    )
     return nothing.expand(len(like), *nothing.shape[1:])
 
 
-def encode_nothing(clip_vision: Any) -> Tensor:
+def encode_unconditional(clip_vision: Any) -> Tensor:
     """The tokens of pixels that are zero once normalised, [1, tokens, width]."""
     size = image_size(clip_vision)
     return encode_pixels(clip_vision, torch.zeros(1, 3, size, size), "penultimate_hidden_states")
@@ -186,7 +193,7 @@ def image_size(clip_vision: Any) -> int:
 def one_each(negative: Tensor, images: int) -> Tensor:
     """One negative per picture: a short list repeats its last, a long one is cut."""
     if len(negative) > images:
-        say(f"image_negative: {len(negative)} pictures for {images}; the last are not used")
+        warn(f"image_negative: {len(negative)} pictures for {images}; the last are not used")
     return negative[[min(i, len(negative) - 1) for i in range(images)]]
 
 

@@ -19,9 +19,9 @@ from ...ipadapter.published import named_v2
 from ...ipadapter.reference import EncodedReference, Features, PromptPair
 from ..loading.adapter import LoadedAdapter
 from ..loading.insightface import FoundFace, read_faces
-from ..shared.notices import say
+from ..shared.notices import warn
 from ..shared.progress import one_by_one
-from .encode import Prepare, image_size, no_picture_features, picture_features, project
+from .encode import Prepare, image_size, picture_features, project, unconditional_features
 
 CROP = 224  # pixels a side, where no CLIP encoder asks for another size
 
@@ -41,20 +41,23 @@ class FacePhotos:
 
 
 def encode_faces(
-    loaded: LoadedAdapter, photos: FacePhotos, structure: float | None = None, noise: float = 0.0
+    loaded: LoadedAdapter,
+    photos: FacePhotos,
+    shortcut_scale: float | None = None,
+    noise: float = 0.0,
 ) -> tuple[EncodedReference, Tensor]:
     """Encode the chosen faces, and their crops [faces, H, W, 3].
 
-    ``structure`` is the weight of CLIP's view in FaceID Plus V2, None in all other families.
+    ``shortcut_scale`` is the weight of CLIP's view in FaceID Plus V2, None in all other families.
     """
     found = look_at_faces(loaded, photos)
     clip_negative = None
     if found.clip is not None and noise > 0:
         clip_negative = picture_features(loaded, photos.clip_vision, distorted(found.crops, noise))
     elif found.clip is not None:
-        clip_negative = no_picture_features(loaded, photos.clip_vision, found.clip)
-    positive = Features(found.clip, found.identities, structure)
-    negative = Features(clip_negative, torch.zeros_like(found.identities), structure)
+        clip_negative = unconditional_features(loaded, photos.clip_vision, found.clip)
+    positive = Features(found.clip, found.identities, shortcut_scale)
+    negative = Features(clip_negative, torch.zeros_like(found.identities), shortcut_scale)
     return project(loaded, PromptPair(positive, negative)), found.crops
 
 
@@ -107,14 +110,14 @@ def find_faces(
         def read(picture: Tensor, number: int = number) -> list[FoundFace]:
             return read_faces(insightface, picture, number, request)
 
-        found += loaded.memo.picture(insightface, picture, read, request)
+        found += loaded.feature_cache.picture(insightface, picture, read, request)
     return found
 
 
 VERSIONS = {"by file name": "", "v1": "V1", "v2": "V2"}
 
 
-def structure_weight(
+def find_shortcut_scale(
     loaded: LoadedAdapter, plus_version: str, faceid_v2: bool, weight: float
 ) -> float | None:
     """The weight of CLIP's view that the adapter's projection is to use; None where it has none.
@@ -126,7 +129,7 @@ def structure_weight(
     if not projection.versions:
         return weight if projection.kolors else None
     version, why = (chosen or "V2", "as chosen") if chosen or faceid_v2 else version_by_name(loaded)
-    say(f"{loaded.file} is taken as FaceID Plus {version} ({why})")
+    warn(f"{loaded.file} is taken as FaceID Plus {version} ({why})")
     return weight if version == "V2" else None
 
 

@@ -16,9 +16,9 @@ from ...ipadapter.reference import EncodedReference, Features, PromptPair
 from ..loading.adapter import accept_adapter
 from ..shared.checks import check_image
 from ..shared.inputs import IPAdapterSocket, ReferenceSocket, clip_vision
-from ..shared.notices import say
+from ..shared.notices import warn
 from .encode import negative_features, picture_features, project, refuse_faces, tile_features
-from .provenance import check_origin, made_with
+from .provenance import check_adapter, made_with
 
 LARGEST_WEIGHT = 10.0
 CONCAT = "concat"
@@ -143,7 +143,7 @@ def picture_weights(text: str, pictures: int) -> list[float]:
     """One number per picture, the last repeated; all 1 if none is given."""
     weights = [_weight(part.strip()) for part in text.split(",")] if text.strip() else [1.0]
     if len(weights) > pictures:
-        say(f"weights: {len(weights)} numbers, pictures: {pictures}; the last are not used")
+        warn(f"weights: {len(weights)} numbers, pictures: {pictures}; the last are not used")
     return [weights[min(i, len(weights) - 1)] for i in range(pictures)]
 
 
@@ -217,7 +217,7 @@ class CombineReferences(io.ComfyNode):
         if not connected:
             raise IPAdapterError("references: none is connected; connect at least one")
         for name, given in connected.items():
-            check_origin(given, loaded, name)
+            check_adapter(given, loaded, name)
         pairs = alike(connected)
         positive, negative = (joined(list(each)) for each in zip(*pairs, strict=True))
         if method == CONCAT:

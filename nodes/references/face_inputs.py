@@ -8,7 +8,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ...ipadapter.faces import SELECTIONS, FaceChoice
-from ..loading.adapter import Pipeline
+from ..loading.adapter import AdapterBundle
 from ..shared.checks import check_image
 from ..shared.inputs import InsightFaceSocket, IPAdapterSocket
 from .encode_faces import VERSIONS, FacePhotos
@@ -100,7 +100,7 @@ def plus_version() -> Any:
 
 
 def face_photos(
-    adapter: Pipeline, image: Tensor, clip_vision: Any, insightface: Any, choice: FaceChoice
+    adapter: AdapterBundle, image: Tensor, clip_vision: Any, insightface: Any, choice: FaceChoice
 ) -> FacePhotos:
     """Photos with the models that are connected, else with those that the loader brought."""
     check_image(image, "image")

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ...ipadapter.errors import IPAdapterError
-from ...ipadapter.reference import EncodedReference, MadeWith
+from ...ipadapter.reference import AdapterId, EncodedReference
 from ..loading.adapter import LoadedAdapter
 
 
 def made_with(reference: EncodedReference, loaded: LoadedAdapter) -> EncodedReference:
     """The reference, marked as this adapter's, for nodes that hand it on."""
-    adapter = MadeWith(loaded.projection.name, loaded.file, loaded.digest)
+    adapter = AdapterId(loaded.projection.name, loaded.file, loaded.digest)
     return replace(reference, adapter=adapter)
 
 
-def check_origin(
+def check_adapter(
     reference: object, loaded: LoadedAdapter, name: str = "reference"
 ) -> EncodedReference:
     """The reference. IPAdapterError, naming the input, unless it was encoded with this adapter."""

@@ -16,8 +16,8 @@ from ...ipadapter.reference import EncodedReference
 from ...ipadapter.saved import check_finite, check_tensors, pack, unpack
 from ..loading.adapter import LoadedAdapter, accept_adapter
 from ..shared.inputs import IPAdapterSocket, ReferenceSocket
-from ..shared.notices import say
-from .provenance import check_origin
+from ..shared.notices import warn
+from .provenance import check_adapter
 
 FOLDER = "ipadapter_references"
 NOT_THERE = f"{{}} is not in the folder {FOLDER} of ComfyUI's input or output folder (any more)"
@@ -63,7 +63,7 @@ class SaveReference(io.ComfyNode):
         path, subfolder = write_new(content, filename_prefix)
         saved = ui.SavedResult(path.name, subfolder, io.FolderType.output)
         if Path(subfolder).parts[:1] != (FOLDER,):
-            say(f"saved as {path}; Load Reference lists only files in the folder {FOLDER}")
+            warn(f"saved as {path}; Load Reference lists only files in the folder {FOLDER}")
         return io.NodeOutput(reference, ui={"references": [saved]})
 
 
@@ -159,7 +159,7 @@ def load_reference(path: Path, loaded: LoadedAdapter) -> EncodedReference:
     """Read a file that Save Reference wrote. IPAdapterError unless it is for this adapter."""
     header = read_header(str(path))
     described = meta_tensors(header)
-    check_origin(unpack(described, header.metadata, path.name), loaded)
+    check_adapter(unpack(described, header.metadata, path.name), loaded)
     check_tensors(described, loaded.projection, path.name)
     tensors = safetensors.torch.load(path.read_bytes())
     check_finite(tensors, path.name)

@@ -12,10 +12,10 @@ from ...ipadapter.errors import IPAdapterError
 from ...ipadapter.reference import EncodedReference, LayerSchedule, Region, RegionSettings
 from ...weight_types.attention import find_weight_type
 from ...weight_types.layers import does_nothing
-from ..loading.adapter import LoadedAdapter, Pipeline, accept_adapter, check_model
+from ..loading.adapter import AdapterBundle, LoadedAdapter, accept_adapter, check_model
 from ..model.lora import apply_face_lora
 from ..references.encode import encode_reference
-from ..references.provenance import check_origin
+from ..references.provenance import check_adapter
 from ..sampling.patching import add_region
 from ..shared.checks import check_images, check_mask
 from ..shared.inputs import (
@@ -27,7 +27,7 @@ from ..shared.inputs import (
     over_time,
     strength,
 )
-from ..shared.notices import say
+from ..shared.notices import warn
 from .over_time import limit_step_masks, read_over_time
 
 IMAGE_NEGATIVE = (
@@ -158,7 +158,7 @@ class ReferenceSource:
 
 def apply_source(
     model: Any,
-    adapter: Pipeline,
+    adapter: AdapterBundle,
     clip_vision: Any,
     source: ReferenceSource,
     settings: RegionSettings,
@@ -172,7 +172,7 @@ def apply_source(
             loaded, encoder, source.image, source.image_negative, source.noise
         )
     else:
-        reference = check_origin(source.reference, loaded)
+        reference = check_adapter(source.reference, loaded)
     return apply_region(model, loaded, reference, lora_strength, settings)
 
 
@@ -196,12 +196,12 @@ def check_settings(
 ) -> Tensor | None:
     """The mask as [masks, H, W]; says so where mask or range leave the reference without effect."""
     if start_at > end_at:
-        say(f"start_at {start_at:g} is after end_at {end_at:g}: this reference does nothing")
+        warn(f"start_at {start_at:g} is after end_at {end_at:g}: this reference does nothing")
     if attn_mask is None:
         return None
     attn_mask = check_mask(attn_mask, "attn_mask")
     if not attn_mask.any():
-        say(ALL_BLACK.format(what))
+        warn(ALL_BLACK.format(what))
     return attn_mask
 
 

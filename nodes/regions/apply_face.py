@@ -13,7 +13,7 @@ from ...ipadapter.reference import LayerSchedule, RegionSettings
 from ...weight_types.attention import find_weight_type
 from ...weight_types.layers import does_nothing
 from ..loading.adapter import accept_adapter, check_model
-from ..references.encode_faces import encode_faces, structure_weight
+from ..references.encode_faces import encode_faces, find_shortcut_scale
 from ..references.face_inputs import (
     NOISE,
     face_choice,
@@ -125,8 +125,8 @@ class ApplyIPAdapterFaceID(io.ComfyNode):
         check_model(model, loaded)
         choice = FaceChoice(face_select, face_index)
         photos = face_photos(adapter, image, clip_vision, insightface, choice)
-        structure = structure_weight(loaded, plus_version, faceid_v2, weight_v2)
-        reference, crops = encode_faces(loaded, photos, structure, noise)
+        shortcut_scale = find_shortcut_scale(loaded, plus_version, faceid_v2, weight_v2)
+        reference, crops = encode_faces(loaded, photos, shortcut_scale, noise)
         if unfold_batch and len(crops) != len(image):
             raise IPAdapterError(
                 f"unfold_batch: {len(crops)} faces from {len(image)} photos; one face a photo goes "
@@ -180,8 +180,8 @@ class EncodeFaceID(io.ComfyNode):
         loaded = adapter.loaded
         choice = FaceChoice(face_select, face_index)
         photos = face_photos(adapter, image, clip_vision, insightface, choice)
-        structure = structure_weight(loaded, plus_version, faceid_v2, weight_v2)
-        reference, crops = encode_faces(loaded, photos, structure, noise)
+        shortcut_scale = find_shortcut_scale(loaded, plus_version, faceid_v2, weight_v2)
+        reference, crops = encode_faces(loaded, photos, shortcut_scale, noise)
         return io.NodeOutput(made_with(reference, loaded), crops)
 
 

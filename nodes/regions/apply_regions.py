@@ -11,10 +11,10 @@ from ...ipadapter.errors import IPAdapterError, pick
 from ...masks.overlap import RULES, background
 from ..loading.adapter import accept_adapter
 from ..shared.inputs import IPAdapterSocket, RegionSocket, clip_vision
-from ..shared.notices import say
+from ..shared.notices import warn
 from .apply import apply_source
 from .conditioning import Conditioning, joined_text, with_frames
-from .over_time import say_stretched
+from .over_time import warn_stretched
 from .region import RegionSpec
 
 MOST_REGIONS = 50
@@ -144,11 +144,13 @@ def resolve_overlaps(
         for (name, spec), mask in zip(regions.items(), rule(masks, ranges), strict=True)
     }
     if rest is not None or overlap != "add":
-        say_stretched([*masks, rest and rest.settings.mask])
+        warn_stretched([*masks, rest and rest.settings.mask])
     if rest is not None:
         mask = background(masks, ranges, rest.settings.mask, step_range(rest))
         if mask is not None and not mask.any():
-            say("background: the other regions leave it nothing of the picture, so it does nothing")
+            warn(
+                "background: the other regions leave it nothing of the picture, so it does nothing"
+            )
         resolved[BACKGROUND] = rest.with_mask(mask)
     return resolved
 

@@ -14,7 +14,7 @@ from ...masks.layout import Area, crop
 from ..model.lora import remove_face_lora
 from ..sampling.patching import change_regions, regions_of, remove_regions
 from ..shared.inputs import LARGEST
-from ..shared.notices import say
+from ..shared.notices import warn
 
 
 class CropRegions(io.ComfyNode):
@@ -58,7 +58,7 @@ class CropRegions(io.ComfyNode):
     ) -> io.NodeOutput:
         regions = regions_of(model)
         if not regions:
-            say(NO_REFERENCES)
+            warn(NO_REFERENCES)
             return io.NodeOutput(model)
         picture = (picture_height, picture_width) if picture_width and picture_height else None
         sizes = {
@@ -66,10 +66,10 @@ class CropRegions(io.ComfyNode):
         } - {(1, 1)}
         if picture is None and len(sizes) > 1:
             found = ", ".join(f"{width} x {height}" for height, width in sorted(sizes))
-            say(f"the masks are of several sizes ({found}): set picture_width and picture_height")
+            warn(f"the masks are of several sizes ({found}): set picture_width and picture_height")
         area = Area(y, x, height, width)
         if sizes and all(outside(area, picture or size) for size in sizes):
-            say(f"the rectangle at {x}, {y} lies outside of every mask, so no region is in it")
+            warn(f"the rectangle at {x}, {y} lies outside of every mask, so no region is in it")
         return io.NodeOutput(
             change_regions(
                 model, lambda region: with_masks(region, lambda mask: crop(mask, picture, area))
@@ -126,7 +126,7 @@ class RemoveReferences(io.ComfyNode):
     @classmethod
     def execute(cls, model: Any) -> io.NodeOutput:
         if not regions_of(model):
-            say(NO_REFERENCES)
+            warn(NO_REFERENCES)
             return io.NodeOutput(model)
         return io.NodeOutput(remove_face_lora(remove_regions(model)))
 

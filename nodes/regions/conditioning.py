@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...masks.layout import per_latent
 from ...masks.overlap import same_size
-from ..shared.notices import say
+from ..shared.notices import warn
 
 FRAMES_KEY = "ipadapter_regions_frames"  # marks a text whose mask has one for each latent
 
@@ -39,7 +39,7 @@ def joined_text(
     if base is None:
         bare = share_without([mask for _, mask in masked])
         if bare > 0:
-            say(
+            warn(
                 f"connect a base {which}, or give the background one: {bare:.1%} of the picture "
                 f"has no {which} text at all"
             )

@@ -9,17 +9,17 @@ from torch import Tensor
 
 from ...ipadapter.reference import OverTime, RegionSettings
 from ...masks.layout import same_shape
-from ...masks.overlap import largest, times
+from ...masks.overlap import largest, multiply
 from ...weight_types.steps import read_curve, read_numbers
 from ..shared.checks import check_mask
-from ..shared.notices import say
+from ..shared.notices import warn
 
 
 def read_over_time(frame_weights: str, step_weights: str, step_masks: Tensor | None) -> OverTime:
     """The step masks are [1, H, W] each."""
     masks = () if step_masks is None else check_mask(step_masks, "step_masks").split(1)
     if masks and not any(mask.any() for mask in masks):
-        say("step_masks are all black: this reference does nothing")
+        warn("step_masks are all black: this reference does nothing")
     return OverTime(
         read_numbers(frame_weights, "frame_weights"),
         read_curve(step_weights, "step_weights"),
@@ -27,18 +27,18 @@ def read_over_time(frame_weights: str, step_weights: str, step_masks: Tensor | N
     )
 
 
-def say_stretched(masks: Sequence[Tensor | None]) -> None:
+def warn_stretched(masks: Sequence[Tensor | None]) -> None:
     """Say which masks get another shape where all are brought to the size of the largest."""
     size = largest(masks)
     for height, width in sorted({tuple(mask.shape[-2:]) for mask in masks if mask is not None}):
         if not same_shape((height, width), size):
             whole = f"{size[1]} x {size[0]}"
-            say(f"a mask is {width} x {height}, another {whole}: the first is stretched to that")
+            warn(f"a mask is {width} x {height}, another {whole}: the first is stretched to that")
 
 
 def limit_step_masks(settings: RegionSettings) -> RegionSettings:
     """The same, the step masks within the mask."""
     mask, over_time = settings.mask, settings.over_time
-    say_stretched([mask, *over_time.step_masks])
-    step_masks = tuple(times(mask, part) for part in over_time.step_masks)
+    warn_stretched([mask, *over_time.step_masks])
+    step_masks = tuple(multiply(mask, part) for part in over_time.step_masks)
     return replace(settings, over_time=replace(over_time, step_masks=step_masks))

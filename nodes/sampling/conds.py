@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...masks.layout import Area
-from .types import Chunk
+from .types import CondChunk
 
 Conds = Sequence[dict[str, Any]]
 
@@ -25,8 +25,8 @@ def is_positive(name: str) -> bool:
 
 
 def resolve(
-    conds: Sequence[Conds | None], named: Mapping[str, Conds], canvas: tuple[int, int]
-) -> dict[tuple[Any, int], Chunk]:
+    conds: Sequence[Conds | None], named: Mapping[str, Conds], latent_size: tuple[int, int]
+) -> dict[tuple[Any, int], CondChunk]:
     """(uuid, index) -> chunk, for every conditioning of a batch.
 
     ``conds`` are the lists that go into the batch, ``named`` the guider's.
@@ -46,13 +46,13 @@ def resolve(
         names = names_by_uuid.get(cond.get("uuid"), set())
         return next(iter(names)) if len(names) == 1 else None
 
-    chunks: dict[tuple[Any, int], Chunk] = {}
+    chunks: dict[tuple[Any, int], CondChunk] = {}
     for index, listed in enumerate(conds):
         names = [name_of(cond) for cond in listed or ()]
         # One that cannot be told stands in a list with others that can, or goes by its index.
         otherwise = next((name for name in names if name), "positive" if index == 0 else "negative")
         for cond, name in zip(listed or (), names, strict=True):
-            chunk = Chunk(is_positive(name or otherwise), area_of(cond, canvas))
+            chunk = CondChunk(is_positive(name or otherwise), area_of(cond, latent_size))
             chunks[cond.get("uuid"), index] = chunk
     return chunks
 
@@ -62,23 +62,23 @@ def own(cond: Mapping[str, Any]) -> list[Any]:
     return [cond, cond["model_conds"]] if "model_conds" in cond else [cond]
 
 
-def area_of(cond: Mapping[str, Any], canvas: tuple[int, int]) -> Area | None:
-    """A conditioning's rectangle, within the canvas as ComfyUI clamps it."""
+def area_of(cond: Mapping[str, Any], latent_size: tuple[int, int]) -> Area | None:
+    """A conditioning's rectangle, within the latent_size as ComfyUI clamps it."""
     area = cond.get("area")
     if area is None:
         return None
     sizes, offsets = area[: len(area) // 2], area[len(area) // 2 :]
     (height, width), (y, x) = sizes[-2:], offsets[-2:]
-    return Area(y, x, min(height, canvas[0] - y), min(width, canvas[1] - x))
+    return Area(y, x, min(height, latent_size[0] - y), min(width, latent_size[1] - x))
 
 
 def chunks_of_call(
-    options: Mapping[str, Any], known: Mapping[tuple[Any, int], Chunk]
-) -> tuple[Chunk, ...]:
+    options: Mapping[str, Any], known: Mapping[tuple[Any, int], CondChunk]
+) -> tuple[CondChunk, ...]:
     """The chunks of a UNet call, in its order."""
     indices = options.get("cond_or_uncond") or [0]
     uuids = options.get("uuids") or [None] * len(indices)
     return tuple(
-        known.get((uuid, index), Chunk(positive=index == 0, area=None))
+        known.get((uuid, index), CondChunk(positive=index == 0, area=None))
         for uuid, index in zip(uuids, indices, strict=False)
     )

@@ -11,95 +11,103 @@ from torch import Tensor
 from ...ipadapter.reference import Region
 from ...masks.grid import pyramid
 from ...masks.layout import Area, crop_to_grid, per_latent
-from .keys_values import per_latent_lane
-from .step_schedule import Moment
-from .types import Call, Grid, Lane
+from .keys_values import splits_latents
+from .step_schedule import StepState
+from .types import Size, TokenGroup, UNetCall
 
 LEVELS = 4  # of a UNet: their masks are made before the layers run
 KEPT = 32  # kinds of call whose masks stay: a long clip has another for each of its windows
 
-Moments = tuple[Moment, ...]
-PerLane = list["Tensor | None"]  # None where nothing needs to be multiplied
+StepStates = tuple[StepState, ...]
+PerGroup = list["Tensor | None"]  # None where nothing needs to be multiplied
 
 
-class Now(NamedTuple):
-    """What a moment means for the masks."""
+class MaskState(NamedTuple):
+    """What the masks are at one step."""
 
-    parts: tuple[int, ...]  # which of its masks each timed region has
-    gates: PerLane  # how strongly the references of each lane act
+    which: tuple[int, ...]  # which of its masks each timed region has
+    factors: PerGroup  # of the references of each group, [1, 1, 1, references, 1]
 
 
-class LaneMasks:
-    """Each mask is reduced once per grid and area, each lane's tensor made once per kind of call.
+class GroupMasks:
+    """Each mask is reduced once per grid and area, each group's tensor made once per kind of call.
 
     ``timed`` are the regions that act otherwise at one step than at another: their share of the
-    mask is multiplied by what the moment says, by 0 outside of their range.
+    mask is multiplied by the factor of the step, by 0 outside of their range.
     """
 
-    def __init__(self, lanes: Sequence[Lane], timed: Sequence[Region]):
-        self._lanes, self._timed = lanes, timed
+    def __init__(self, groups: Sequence[TokenGroup], timed: Sequence[Region]):
+        self._groups, self._timed = groups, timed
         self._reduced: dict[Any, Tensor] = {}
-        self._ungated: dict[Any, PerLane] = {}
-        self._gates: dict[Any, PerLane] = {}
-        self._ready: dict[Call, tuple[Moments, dict[Grid, PerLane]]] = {}  # the latest moment's
+        self._masks: dict[Any, PerGroup] = {}
+        self._factors: dict[Any, PerGroup] = {}
+        self._ready: dict[
+            UNetCall, tuple[StepStates, dict[Size, PerGroup]]
+        ] = {}  # the latest step's
 
-    def ready(self, call: Call, moments: Moments) -> dict[Grid, PerLane]:
-        """The masks of every lane for each grid that a UNet is known to have."""
+    def ready(self, call: UNetCall, states: StepStates) -> dict[Size, PerGroup]:
+        """The masks of every group for each grid that a UNet is known to have."""
         found, ready = self._ready.get(call, (None, {}))
-        if found != moments:
-            now, grids = self.now(call, moments), pyramid(*call.grid)[:LEVELS]
-            ready = {grid: self.at(grid, call, now) for grid in grids}
-            self._ready[call] = moments, ready
+        if found != states:
+            mask_state, layer_sizes = self.at_step(call, states), pyramid(*call.input_size)[:LEVELS]
+            ready = {
+                layer_size: self.at(layer_size, call, mask_state) for layer_size in layer_sizes
+            }
+            self._ready[call] = states, ready
             if len(self._ready) > KEPT:
                 self._forget(next(iter(self._ready)))
         return ready
 
-    def _forget(self, call: Call) -> None:
+    def _forget(self, call: UNetCall) -> None:
         del self._ready[call]
-        self._ungated = {key: masks for key, masks in self._ungated.items() if key[0] != call}
+        self._masks = {key: masks for key, masks in self._masks.items() if key[0] != call}
 
-    def at(self, grid: Grid, call: Call, now: Now) -> PerLane:
-        """[rows or 1, 1, queries, references, 1] per lane; queries may span several latents."""
-        key = (call, grid, now.parts)
-        ungated = self._ungated.get(key)
-        if ungated is None:
-            part_of = dict(zip(self._timed, now.parts, strict=True))
-            ungated = [self._lane_mask(lane, grid, call, part_of) for lane in self._lanes]
+    def at(self, layer_size: Size, call: UNetCall, mask_state: MaskState) -> PerGroup:
+        """[rows or 1, 1, queries, references, 1] per group; queries may span several latents."""
+        key = (call, layer_size, mask_state.which)
+        masks = self._masks.get(key)
+        if masks is None:
+            which_of = dict(zip(self._timed, mask_state.which, strict=True))
+            masks = [self._group_mask(group, layer_size, call, which_of) for group in self._groups]
             if not torch.compiler.is_compiling():
-                self._ungated[key] = ungated
+                self._masks[key] = masks
         return [
-            mask if mask is None or gate is None else mask * gate
-            for mask, gate in zip(ungated, now.gates, strict=True)
+            mask if mask is None or factor is None else mask * factor
+            for mask, factor in zip(masks, mask_state.factors, strict=True)
         ]
 
-    def now(self, call: Call, moments: Moments) -> Now:
-        """What a moment means for the masks of a call."""
-        key = (tuple(moment.factor for moment in moments), call.device, call.dtype)
-        if key not in self._gates:
-            moment_of = dict(zip(self._timed, moments, strict=True))
-            self._gates[key] = [self._gate(lane, call, moment_of) for lane in self._lanes]
-        return Now(tuple(moment.part for moment in moments), self._gates[key])
+    def at_step(self, call: UNetCall, states: StepStates) -> MaskState:
+        """What the masks of a call are at one step."""
+        key = (tuple(state.factor for state in states), call.device, call.dtype)
+        if key not in self._factors:
+            state_of = dict(zip(self._timed, states, strict=True))
+            self._factors[key] = [
+                self._group_factors(group, call, state_of) for group in self._groups
+            ]
+        return MaskState(tuple(state.part for state in states), self._factors[key])
 
-    def _gate(self, lane: Lane, call: Call, moments: Mapping[Region, Moment]) -> Tensor | None:
-        if not any(region in moments for region in lane):
+    def _group_factors(
+        self, group: TokenGroup, call: UNetCall, states: Mapping[Region, StepState]
+    ) -> Tensor | None:
+        if not any(region in states for region in group):
             return None
-        factors = [moments[region].factor if region in moments else 1.0 for region in lane]
+        factors = [states[region].factor if region in states else 1.0 for region in group]
         # Filled in on the device: a copy from the CPU would wait for it.
         like = {"dtype": call.dtype, "device": call.device}
         return torch.cat([torch.full((1,), f, **like) for f in factors]).view(1, 1, 1, -1, 1)
 
-    def _lane_mask(
-        self, lane: Lane, grid: Grid, call: Call, parts: Mapping[Region, int]
+    def _group_mask(
+        self, group: TokenGroup, layer_size: Size, call: UNetCall, which: Mapping[Region, int]
     ) -> Tensor | None:
-        if all(region.settings.everywhere and region not in parts for region in lane):
+        if all(region.settings.everywhere and region not in which for region in group):
             return None
         areas = [chunk.area for chunk in call.chunks]
-        split = per_latent_lane(lane, call)
+        split = splits_latents(group, call)
         if len(set(areas)) == 1 and not split:
             areas = areas[:1]  # the same for every chunk
         per_area = {
             area: torch.stack(
-                [self._region_mask(r, parts.get(r, 0), grid, call, area) for r in lane], -1
+                [self._region_mask(r, which.get(r, 0), layer_size, call, area) for r in group], -1
             )
             for area in dict.fromkeys(areas)
         }
@@ -108,14 +116,14 @@ class LaneMasks:
         return mask[:, None, :, :, None].to(call.device, call.dtype)
 
     def _region_mask(
-        self, region: Region, part: int, grid: Grid, call: Call, area: Area | None
+        self, region: Region, part: int, layer_size: Size, call: UNetCall, area: Area | None
     ) -> Tensor:
         """[latents, cells]"""
         mask = region.settings.masks[part]
         if mask is None:
-            shares = torch.ones(call.latents, grid[0] * grid[1])
+            shares = torch.ones(call.latents, layer_size[0] * layer_size[1])
         else:
-            reduced = self._fitted(region, mask, grid, call, area)
+            reduced = self._fitted(region, mask, layer_size, call, area)
             shares = per_latent(reduced, call.latents, call.window)
         weights = region.settings.over_time.frame_weights
         if weights:
@@ -123,28 +131,30 @@ class LaneMasks:
         return shares
 
     def _fitted(
-        self, region: Region, mask: Tensor, grid: Grid, call: Call, area: Area | None
+        self, region: Region, mask: Tensor, layer_size: Size, call: UNetCall, area: Area | None
     ) -> Tensor:
         """[masks, cells]"""
         mask_fit = region.settings.mask_fit
         if mask_fit is None:
-            return self._reduce(mask, grid, call, area)
-        key = (mask_fit, id(mask), grid, call.grid)
+            return self._reduce(mask, layer_size, call, area)
+        key = (mask_fit, id(mask), layer_size, call.input_size)
         fitted = self._reduced.get(key)
         if fitted is None:
-            fitted = mask_fit(mask, call.grid, grid)
+            fitted = mask_fit(mask, call.input_size, layer_size)
             if not torch.compiler.is_compiling():
                 self._reduced[key] = fitted
         return fitted
 
-    def _reduce(self, mask: Tensor, grid: Grid, call: Call, area: Area | None) -> Tensor:
+    def _reduce(self, mask: Tensor, layer_size: Size, call: UNetCall, area: Area | None) -> Tensor:
         """[masks, cells]"""
-        key = (id(mask), grid, call.canvas, area)
+        key = (id(mask), layer_size, call.latent_size, area)
         reduced = self._reduced.get(key)
         if reduced is None:
-            if area is not None:  # the canvas is the same for every area and grid
-                mask = self._reduce(mask, call.canvas, call, None).unflatten(1, call.canvas)
-            reduced = crop_to_grid(mask, call.canvas, area, grid).flatten(1)
+            if area is not None:  # the latent_size is the same for every area and layer_size
+                mask = self._reduce(mask, call.latent_size, call, None).unflatten(
+                    1, call.latent_size
+                )
+            reduced = crop_to_grid(mask, call.latent_size, area, layer_size).flatten(1)
             if not torch.compiler.is_compiling():
                 self._reduced[key] = reduced
         return reduced

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...ipadapter.attention import Rows
+from ...ipadapter.attention import PackedKV
 from ...masks.layout import per_latent
-from .types import Call, Lane, RegionKV
+from .types import RegionKV, TokenGroup, UNetCall
 
 
 def group_by_tokens(regions: Sequence[RegionKV]) -> list[list[RegionKV]]:
@@ -21,14 +21,14 @@ def group_by_tokens(regions: Sequence[RegionKV]) -> list[list[RegionKV]]:
     return list(groups.values())
 
 
-def per_latent_lane(lane: Lane, call: Call) -> bool:
-    """Whether a lane's latents need keys and values of their own."""
-    return call.latents > 1 and any(region.unfolded for region in lane)
+def splits_latents(group: TokenGroup, call: UNetCall) -> bool:
+    """Whether a group's latents need keys and values of their own."""
+    return call.latents > 1 and any(region.unfolded for region in group)
 
 
-def lay_out(group: Sequence[RegionKV], call: Call) -> Rows:
+def pack_kv(group: Sequence[RegionKV], call: UNetCall) -> PackedKV:
     """Keys and values of a group for a call: references side by side, a row per share."""
-    split = per_latent_lane(tuple(kv.region for kv in group), call)
+    split = splits_latents(tuple(kv.region for kv in group), call)
 
     def share(x: Tensor) -> Tensor:
         if len(x) > 1:
@@ -41,7 +41,7 @@ def lay_out(group: Sequence[RegionKV], call: Call) -> Rows:
     k = torch.cat([torch.cat([share(each.k) for each in row], tokens) for row in by_chunk])
     v = torch.cat([torch.cat([share(each.v) for each in row], -2) for row in by_chunk])
     where = (call.device, call.dtype)
-    return Rows(k.to(*where), v.to(*where), len(group), first.heads)
+    return PackedKV(k.to(*where), v.to(*where), len(group), first.heads)
 
 
 def frames(options: Mapping[str, Any], latents: int) -> tuple[int, ...] | None:

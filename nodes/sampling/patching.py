@@ -24,16 +24,16 @@ from ...ipadapter.reference import EncodedReference, PromptPair, Region, RegionS
 from ...weight_types.layers import spread
 from ..loading.adapter import LoadedAdapter, check_fit
 from ..model.layers import LayerShape, encoder_hid_proj, find_layers
-from ..shared.notices import say
-from .run import CallInputs, wrappers
-from .types import KEY, KeyValue, RegionKV, Slot
+from ..shared.notices import warn
+from .run import LayerInputs, wrappers
+from .types import KEY, KeyValue, PatchKey, RegionKV
 
 
 @dataclass(frozen=True, eq=False)
 class AttentionPatch:
     """Replaces a cross-attention: text first, by whatever was there before, then the references."""
 
-    slot: Slot
+    patch_key: PatchKey
     regions: tuple[RegionKV, ...]
     inner: Any  # the replacement found at this layer, or None
 
@@ -52,14 +52,14 @@ class AttentionPatch:
         else:
             out = self.inner(q, k, v, extra_options)
 
-        inputs: CallInputs | None = extra_options.get(KEY)
-        grid = extra_options["activations_shape"][2:]
-        if inputs is None or not inputs.fit(self.slot, q, grid):
+        inputs: LayerInputs | None = extra_options.get(KEY)
+        layer_size = extra_options["activations_shape"][2:]
+        if inputs is None or not inputs.fit(self.patch_key, q, layer_size):
             return out
-        for lane, rows in inputs.rows.get(self.slot, ()):
-            mask = inputs.mask(lane, grid[0], grid[1])
-            gauge = inputs.gauge(lane, rows, grid)
-            out = add_references(out, q, rows, mask, attention, gauge)
+        for group, kv in inputs.kv.get(self.patch_key, ()):
+            mask = inputs.mask(group, layer_size[0], layer_size[1])
+            probe = inputs.probe(group, kv, layer_size)
+            out = add_references(out, q, kv, mask, attention, probe)
         return out
 
     def __copy__(self) -> AttentionPatch:
@@ -69,7 +69,7 @@ class AttentionPatch:
         return self
 
 
-Patches = Mapping[Slot, AttentionPatch]
+Patches = Mapping[PatchKey, AttentionPatch]
 NO_PATCHES: Patches = MappingProxyType({})
 
 
@@ -95,12 +95,12 @@ def add_region(model: Any, loaded: LoadedAdapter, region: Region) -> Any:
         found = replacement_at(model, layer)
         if isinstance(found, AttentionPatch):
             # What acts is in the mapping: there its regions may have been cropped since.
-            regions = patches[found.slot].regions if found.slot in patches else ()
+            regions = patches[found.patch_key].regions if found.patch_key in patches else ()
             patch = replace(found, regions=(*regions, entry))
         else:
-            depth = sum(slot.layer == layer for slot in patches)
-            patch = AttentionPatch(Slot(layer, depth), (entry,), found)
-        patches[patch.slot] = patch
+            nesting = sum(patch_key.layer == layer for patch_key in patches)
+            patch = AttentionPatch(PatchKey(layer, nesting), (entry,), found)
+        patches[patch.patch_key] = patch
         model.set_model_attn2_replace(patch, *layer)
     _attach(model, patches)
     return model
@@ -110,7 +110,7 @@ class KVWeight(NamedTuple):
     """What a layer's keys and values are weighted with, see ``weight_types.layers.LayerWeight``."""
 
     weight: Weight
-    steer_away: bool
+    negative_only: bool
 
 
 def weights_of(settings: RegionSettings, layers: list[Layer]) -> dict[Layer, KVWeight]:
@@ -126,7 +126,7 @@ def weights_of(settings: RegionSettings, layers: list[Layer]) -> dict[Layer, KVW
             torch.tensor([w[layer].weight if layer in w else 0.0 for w in each], device=device)
             .repeat(2)  # the positive's pictures, then the negative's
             .view(-1, 1, 1),
-            entry.steer_away,
+            entry.negative_only,
         )
         for layer, entry in found.items()
     }
@@ -137,7 +137,9 @@ def _attach(model: Any, patches: Patches) -> None:
     model.attachments.pop(KEY, None)
     if patches:
         model.set_attachments(KEY, MappingProxyType(dict(patches)))
-    for kind, wrapper in wrappers({slot: patch.regions for slot, patch in patches.items()}).items():
+    for kind, wrapper in wrappers(
+        {patch_key: patch.regions for patch_key, patch in patches.items()}
+    ).items():
         model.remove_wrappers_with_key(kind, KEY)
         if regions_in(patches):
             model.add_wrapper_with_key(kind, KEY, wrapper)
@@ -165,7 +167,7 @@ def change_regions(model: Any, change: Callable[[Region], Region]) -> Any:
         )
 
     model = model.clone()
-    _attach(model, {slot: carry(patch) for slot, patch in patches.items()})
+    _attach(model, {patch_key: carry(patch) for patch_key, patch in patches.items()})
     return model
 
 
@@ -178,12 +180,12 @@ def remove_regions(model: Any) -> Any:
     patches: Patches = model.attachments.get(KEY, NO_PATCHES)
     model = model.clone()
     hidden = dict(patches)
-    for slot in patches:
-        found = replacement_at(model, slot.layer)
-        if isinstance(found, AttentionPatch) and found.slot == slot:
-            _restore(model, slot.layer, found.inner)
-            del hidden[slot]
-    _attach(model, {slot: replace(patch, regions=()) for slot, patch in hidden.items()})
+    for patch_key in patches:
+        found = replacement_at(model, patch_key.layer)
+        if isinstance(found, AttentionPatch) and found.patch_key == patch_key:
+            _restore(model, patch_key.layer, found.inner)
+            del hidden[patch_key]
+    _attach(model, {patch_key: replace(patch, regions=()) for patch_key, patch in hidden.items()})
     return model
 
 
@@ -207,7 +209,9 @@ def image_tokens(
     project = encoder_hid_proj(model)
     if reference.positive.shape[-1] == loaded.adapter.context:
         if project is None:
-            say(f"{loaded.file} is made for Kolors; this model does not look like it: expect noise")
+            warn(
+                f"{loaded.file} is made for Kolors; this model does not look like it: expect noise"
+            )
         return tokens
     if project is None:
         raise IPAdapterError(
@@ -235,11 +239,11 @@ def project_region(
     for number, (layer, shape) in enumerate(layers.items()):
         if layer not in weights:
             continue
-        weight, steer_away = weights[layer]
+        weight, negative_only = weights[layer]
         k, v = settings.weight_type(*adapter.key_and_value(number, both), weight)
         # Unless picture i goes to latent i, all pictures' tokens stand side by side.
         k, v = (x.reshape(2, images, -1, shape.width) for x in (k, v))
-        if steer_away:  # the positive sees nothing, the negative the reference
+        if negative_only:  # the positive sees nothing, the negative the reference
             k, v = (torch.stack([torch.zeros_like(x[0]), x[0]]) for x in (k, v))
         if k.shape[2] <= MAX_FUSED_TOKENS:
             k, v = (x.unflatten(-1, (shape.heads, -1)).transpose(2, 3) for x in (k, v))

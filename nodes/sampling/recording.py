@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from ...ipadapter.attention import Gauge, Rows, value_norms
+from ...ipadapter.attention import AttentionProbe, PackedKV, value_norms
 from ...ipadapter.errors import IPAdapterError
 from ...ipadapter.reference import Region
 from ...masks.grid import to_grid
 from ...masks.layout import Area
-from ..shared.notices import say
+from ..shared.notices import warn
 from .patching import regions_of
 from .run import record_in
-from .types import Call, Chunk, Grid, Lane
+from .types import CondChunk, Size, TokenGroup, UNetCall
 
 RECORD_KEY = "ipadapter_regions_record"
 KEPT = 4  # runs of a record: a picture is often sampled in two or three
@@ -51,7 +51,7 @@ class Record:
         cell = guider.model_patcher.model.latent_format.spacial_downscale_ratio
         self._runs.append(RecordedRun(samples.cpu(), maps, cell, recording.seen))
         if recording.regions and not recording.seen:
-            say(NOT_SEEN)
+            warn(NOT_SEEN)
         return samples
 
     def find(self, samples: Tensor) -> RecordedRun:
@@ -66,7 +66,7 @@ class Record:
             size = f"{samples.shape[-1]} x {samples.shape[-2]} cells, a batch of {len(samples)}"
             raise IPAdapterError(OTHER_RUN.format(size))
         if not same:
-            say(OTHER_LATENT)
+            warn(OTHER_LATENT)
         run = next((run for run in same or same_size if len(run.maps)), (same or same_size)[0])
         if not len(run.maps):
             raise IPAdapterError(NO_REFERENCES)
@@ -105,37 +105,39 @@ class Recording:
 
     def __init__(self, regions: Sequence[Region]):
         self.regions = regions
-        self._meters: dict[tuple[Call, tuple[int, ...] | None], Meter] = {}
+        self._accumulators: dict[tuple[UNetCall, tuple[int, ...] | None], AttentionAccumulator] = {}
         self._norms = Norms()
 
     @property
     def seen(self) -> bool:
-        return any(meter.sums for meter in self._meters.values())
+        return any(recorder.sums for recorder in self._accumulators.values())
 
-    def meter(self, call: Call, window: tuple[int, ...] | None) -> Meter | None:
+    def record_call(
+        self, call: UNetCall, window: tuple[int, ...] | None
+    ) -> AttentionAccumulator | None:
         """What measures a UNet call, its latents being these frames; None for negatives alone."""
         if not any(chunk.positive for chunk in call.chunks):
             return None
-        meter = self._meters.setdefault((call, window), Meter(self._norms))
-        meter.calls += 1
-        return meter
+        recorder = self._accumulators.setdefault((call, window), AttentionAccumulator(self._norms))
+        recorder.calls += 1
+        return recorder
 
-    def maps(self, latents: int, size: Grid) -> Tensor:
+    def maps(self, latents: int, size: Size) -> Tensor:
         """float32 [references, latents, *size]: the mean over layers and UNet calls, but for a
         factor that all have in common, of what positive conditionings saw."""
         total = torch.zeros(len(self.regions), latents, *size)
         times = torch.zeros(latents, *size)
-        for (call, window), meter in self._meters.items():
+        for (call, window), recorder in self._accumulators.items():
             frames = [min(frame, latents - 1) for frame in window or range(call.latents)]
             positive = [(i, chunk) for i, chunk in enumerate(call.chunks) if chunk.positive]
             for _, chunk in positive:
-                here = on_canvas(torch.full(call.grid, 1.0), call, chunk, size)
-                times[frames] += meter.calls * here
-            for (lane, grid), sums in meter.sums.items():
-                chunks = sums.cpu().view(len(call.chunks), call.latents, *grid, len(lane))
+                here = on_latent(torch.full(call.input_size, 1.0), call, chunk, size)
+                times[frames] += recorder.calls * here
+            for (group, layer_size), sums in recorder.sums.items():
+                chunks = sums.cpu().view(len(call.chunks), call.latents, *layer_size, len(group))
                 for number, chunk in positive:
-                    seen = on_canvas(chunks[number].movedim(-1, 0), call, chunk, size)
-                    for region, one in zip(lane, seen, strict=True):
+                    seen = on_latent(chunks[number].movedim(-1, 0), call, chunk, size)
+                    for region, one in zip(group, seen, strict=True):
                         total[self.regions.index(region), frames] += one
         return total / times.clamp(min=1)
 
@@ -143,32 +145,32 @@ class Recording:
         return self
 
 
-class Meter:
+class AttentionAccumulator:
     """One kind of UNet call: what its layers saw, in all calls together."""
 
     def __init__(self, norms: Norms):
         self.calls = 0
-        # [rows, latents * queries, references] per lane and grid, on the device
-        self.sums: dict[tuple[Lane, Grid], Tensor] = {}
+        # [rows, latents * queries, references] per group and layer size, on the device
+        self.sums: dict[tuple[TokenGroup, Size], Tensor] = {}
         self._norms = norms
 
-    def gauge(self, lane: Lane, rows: Rows, grid: Grid) -> Gauge:
-        if rows.v not in self._norms:
-            self._norms[rows.v] = value_norms(rows)
+    def probe(self, group: TokenGroup, kv: PackedKV, layer_size: Size) -> AttentionProbe:
+        if kv.v not in self._norms:
+            self._norms[kv.v] = value_norms(kv)
 
         def add(seen: Tensor) -> None:
-            if (lane, grid) in self.sums:
-                self.sums[lane, grid].add_(seen)
+            if (group, layer_size) in self.sums:
+                self.sums[group, layer_size].add_(seen)
             else:
-                self.sums[lane, grid] = seen
+                self.sums[group, layer_size] = seen
 
-        return Gauge(self._norms[rows.v], add)
+        return AttentionProbe(self._norms[kv.v], add)
 
 
-def on_canvas(seen: Tensor, call: Call, chunk: Chunk, size: Grid) -> Tensor:
-    """[..., height, width] of a call's grid -> [..., *size]; 0 outside of the chunk's area."""
-    area = chunk.area or Area(0, 0, *call.canvas)
-    whole = torch.zeros(*seen.shape[:-2], *call.canvas)
+def on_latent(seen: Tensor, call: UNetCall, chunk: CondChunk, size: Size) -> Tensor:
+    """[..., height, width] of a call's input -> [..., *size]; 0 outside of the chunk's area."""
+    area = chunk.area or Area(0, 0, *call.latent_size)
+    whole = torch.zeros(*seen.shape[:-2], *call.latent_size)
     part = to_grid(seen, area.height, area.width)
     whole[..., area.y : area.y + area.height, area.x : area.x + area.width] = part
     return to_grid(whole, *size)

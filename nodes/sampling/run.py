@@ -15,31 +15,31 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from ...ipadapter.attention import Gauge, Rows
+from ...ipadapter.attention import AttentionProbe, PackedKV
 from ...ipadapter.reference import Region
 from ...masks.layout import same_shape
-from ..shared.notices import say
+from ..shared.notices import warn
 from .conds import chunks_of_call, resolve
-from .group_masks import LaneMasks, Moments
-from .keys_values import frames, group_by_tokens, lay_out, per_latent_lane
-from .step_schedule import Timetable
+from .group_masks import GroupMasks, StepStates
+from .keys_values import frames, group_by_tokens, pack_kv, splits_latents
+from .step_schedule import StepSchedule
 from .types import (
     CHUNKS_KEY,
     KEY,
     RECORDING_KEY,
     RUN_KEY,
     Acting,
-    Call,
     CallRecorder,
-    Lane,
+    PatchKey,
     RegionKV,
     RunRecorder,
-    Slot,
+    TokenGroup,
+    UNetCall,
 )
 
-KEPT = 8  # layouts of keys and values: a long clip needs another for each of its windows
+KEPT = 8  # packings of keys and values: a long clip needs another for each of its windows
 
-SlotRows = dict[Slot, list[tuple[int, Rows]]]  # by lane
+KVByKey = dict[PatchKey, list[tuple[int, PackedKV]]]  # by group
 
 
 def record_in(guider: Any, recording: RunRecorder) -> None:
@@ -53,7 +53,7 @@ def wrappers(acting: Acting) -> dict[str, Callable[..., Any]]:
     def outer_sample(executor: Any, noise: Tensor, *args: Any, **kwargs: Any) -> Any:
         guider = executor.class_obj
         run = Run(acting, guider)
-        run.tell(noise)
+        run.warn_about_sizes(noise)
         guider.model_options["transformer_options"][RUN_KEY] = run  # this run's own copy
         return executor(noise, *args, **kwargs)
 
@@ -63,9 +63,9 @@ def wrappers(acting: Acting) -> dict[str, Callable[..., Any]]:
         options = model_options.get("transformer_options", {})
         run: Run | None = options.get(RUN_KEY)
         if run is not None:
-            canvas = (x_in.shape[-2], x_in.shape[-1])
-            chunks = resolve(conds, run.guider.conds, canvas)
-            options = {**options, CHUNKS_KEY: (canvas, chunks)}
+            latent_size = (x_in.shape[-2], x_in.shape[-1])
+            chunks = resolve(conds, run.guider.conds, latent_size)
+            options = {**options, CHUNKS_KEY: (latent_size, chunks)}
             model_options = {**model_options, "transformer_options": options}
         return executor(model, conds, x_in, timestep, model_options)
 
@@ -86,7 +86,9 @@ def wrappers(acting: Acting) -> dict[str, Callable[..., Any]]:
             inputs.over_time = "num_video_frames" in kwargs
             recording: RunRecorder | None = options.get(RECORDING_KEY)
             if recording is not None:
-                inputs.meter = recording.meter(inputs.call, frames(options, inputs.call.latents))
+                inputs.recorder = recording.record_call(
+                    inputs.call, frames(options, inputs.call.latents)
+                )
             options = {**options, KEY: inputs}
             # torch.compile guards on the names of a UNet's arguments, not on these options.
             kwargs[f"{KEY}_{inputs.structure}"] = True
@@ -99,52 +101,53 @@ def wrappers(acting: Acting) -> dict[str, Callable[..., Any]]:
     }
 
 
-class CallInputs:
+class LayerInputs:
     """What the layers of one UNet call read: tensors, and how to find them."""
 
-    def __init__(self, run: Run, call: Call, moments: Moments):
-        self.rows, rows = run.rows(call)
+    def __init__(self, run: Run, call: UNetCall, states: StepStates):
+        self.kv, shapes = run.packed_kv(call)
         self.call = call
-        self._run, self._now = run, run.masks.now(call, moments)
-        self._masks = run.masks.ready(call, moments)
+        self._run, self._mask_state = run, run.masks.at_step(call, states)
+        self._masks = run.masks.ready(call, states)
         self.over_time = False  # whether the model's layers also attend over time
-        self.meter: CallRecorder | None = None  # where attention is recorded
-        self._fitted: set[Slot] = set()
-        masks = [None if m is None else len(m) for m in self._masks[call.grid]]
+        self.recorder: CallRecorder | None = None  # where attention is recorded
+        self._fitted: set[PatchKey] = set()
+        masks = [None if m is None else len(m) for m in self._masks[call.input_size]]
         # A name for everything about the call that is not the contents of a tensor.
-        self.structure = hashlib.blake2s(f"{rows} {masks}".encode(), digest_size=8).hexdigest()
+        self.structure = hashlib.blake2s(f"{shapes} {masks}".encode(), digest_size=8).hexdigest()
 
-    def fit(self, slot: Slot, q: Tensor, grid: Sequence[int]) -> bool:
-        """Whether a layer's queries are this call's: one per cell of its grid and latent."""
-        if len(grid) != 2 or q.shape[1] != grid[0] * grid[1]:
+    def fit(self, patch_key: PatchKey, q: Tensor, layer_size: Sequence[int]) -> bool:
+        """Whether a layer's queries are this call's: one per cell of the layer and latent."""
+        if len(layer_size) != 2 or q.shape[1] != layer_size[0] * layer_size[1]:
             return False  # a video model's attention over time comes by here too
         if q.shape[0] != len(self.call.chunks) * self.call.latents:
             if not torch.compiler.is_compiling():
-                self._run.say_once(OTHER_BATCH)
+                self._run.warn_once(OTHER_BATCH)
             return False
         if self.over_time:
             # With as many frames as cells, attention over time looks the same, but comes second.
-            first = slot not in self._fitted
-            self._fitted.add(slot)
+            first = patch_key not in self._fitted
+            self._fitted.add(patch_key)
             return first
         return True
 
-    def mask(self, lane: int, height: int, width: int) -> Tensor | None:
-        """The mask of a lane on a layer's grid, [rows, 1, queries, references, 1]."""
+    def mask(self, group: int, height: int, width: int) -> Tensor | None:
+        """The mask of a group on a layer's grid, [rows, 1, queries, references, 1]."""
         masks = self._masks.get((height, width))
         if masks is None:  # a grid that only the layer knows: deep shrink and its like
-            masks = self._run.masks.at((height, width), self.call, self._now)
+            masks = self._run.masks.at((height, width), self.call, self._mask_state)
             if not torch.compiler.is_compiling():
                 self._masks[height, width] = masks
-        return masks[lane]
+        return masks[group]
 
-    def gauge(self, lane: int, rows: Rows, grid: Sequence[int]) -> Gauge | None:
-        """What measures the references of a lane in a layer, where attention is recorded."""
-        if self.meter is None or torch.compiler.is_compiling():
+    def probe(self, group: int, kv: PackedKV, layer_size: Sequence[int]) -> AttentionProbe | None:
+        """What measures the references of a group in a layer, where attention is recorded."""
+        if self.recorder is None or torch.compiler.is_compiling():
             return None
-        return self.meter.gauge(self._run.lanes[lane], rows, (grid[0], grid[1]))
+        size = (layer_size[0], layer_size[1])
+        return self.recorder.probe(self._run.groups[group], kv, size)
 
-    def __deepcopy__(self, memo: object) -> CallInputs:
+    def __deepcopy__(self, memo: object) -> LayerInputs:
         return self
 
 
@@ -171,34 +174,34 @@ class Run:
 
     def __init__(self, acting: Acting, guider: Any):
         self.guider = guider
-        lanes: dict[Lane, int] = {}
-        self._lanes_of: dict[Slot, list[tuple[int, list[RegionKV]]]] = {
-            slot: [
-                (lanes.setdefault(tuple(kv.region for kv in group), len(lanes)), group)
-                for group in group_by_tokens(regions)
+        groups: dict[TokenGroup, int] = {}
+        self._entries: dict[PatchKey, list[tuple[int, list[RegionKV]]]] = {
+            patch_key: [
+                (groups.setdefault(tuple(kv.region for kv in entries), len(groups)), entries)
+                for entries in group_by_tokens(regions)
             ]
-            for slot, regions in acting.items()
+            for patch_key, regions in acting.items()
         }
-        self.lanes = list(lanes)
-        self._regions = list(dict.fromkeys(region for lane in lanes for region in lane))
+        self.groups = list(groups)
+        self._regions = list(dict.fromkeys(region for group in groups for region in group))
         self._per_frame = any(region.per_frame for region in self._regions)
         timed = [region for region in self._regions if region.settings.timed]
-        self._timetable = Timetable(timed, guider.model_patcher) if timed else None
-        self.masks = LaneMasks(self.lanes, timed)
-        self._rows: dict[Any, tuple[SlotRows, str]] = {}
+        self._schedule = StepSchedule(timed, guider.model_patcher) if timed else None
+        self.masks = GroupMasks(self.groups, timed)
+        self._packed: dict[Any, tuple[KVByKey, str]] = {}
         self._moved: dict[Any, list[RegionKV]] = {}
         self._said: set[str] = set()
 
     def __deepcopy__(self, memo: object) -> Run:
         return self
 
-    def say_once(self, text: str) -> None:
+    def warn_once(self, text: str) -> None:
         if text not in self._said:
             self._said.add(text)
-            say(text)
+            warn(text)
 
-    def tell(self, noise: Tensor) -> None:
-        """Say what only now is known not to fit: mask shapes and numbers of pictures."""
+    def warn_about_sizes(self, noise: Tensor) -> None:
+        """Say what only mask_state is known not to fit: mask shapes and numbers of pictures."""
         latents, (height, width) = noise.shape[0], noise.shape[-2:]
         scale = self.guider.model_patcher.model.latent_format.spacial_downscale_ratio
         picture = f"{width * scale} x {height * scale}"
@@ -206,58 +209,64 @@ class Run:
             for mask in region.settings.masks:
                 if mask is not None and not same_shape(mask.shape[-2:], (height, width)):
                     size = f"{mask.shape[-1]} x {mask.shape[-2]}"
-                    self.say_once(
+                    self.warn_once(
                         f"attn_mask is {size}, the picture {picture}: the mask is stretched"
                     )
             for name, count in counts(region).items():
                 if count > latents:
-                    self.say_once(
+                    self.warn_once(
                         f"{count} {name} for {plural(latents, 'latent')}: the last are not used"
                     )
 
     def inputs(
         self, x: Tensor, t: Tensor, options: Mapping[str, Any], dtype: torch.dtype
-    ) -> CallInputs | None:
+    ) -> LayerInputs | None:
         """What the layers need for a UNet call on x [chunks * latents, channels, H, W].
 
         None where another pack has cut x so that its conditionings cannot be told.
         """
-        grid = (x.shape[-2], x.shape[-1])
-        canvas, known = options.get(CHUNKS_KEY, (grid, {}))
+        input_size = (x.shape[-2], x.shape[-1])
+        latent_size, known = options.get(CHUNKS_KEY, (input_size, {}))
         chunks = chunks_of_call(options, known)
         latents, rest = divmod(x.shape[0], len(chunks))
         if rest or not latents:
-            self.say_once(OTHER_BATCH)
+            self.warn_once(OTHER_BATCH)
             return None
         window = frames(options, latents) if self._per_frame else None
-        call = Call(chunks, latents, canvas, grid, window, x.device, dtype)
-        moments: Moments = ()
-        if self._timetable:
-            moments = self._timetable.moments(float(t.flatten()[0]))  # the call's one read
-        return CallInputs(self, call, moments)
+        call = UNetCall(chunks, latents, latent_size, input_size, window, x.device, dtype)
+        states: StepStates = ()
+        if self._schedule:
+            states = self._schedule.states(float(t.flatten()[0]))  # the call's one read
+        return LayerInputs(self, call, states)
 
-    def rows(self, call: Call) -> tuple[SlotRows, str]:
-        """Keys and values of every slot, laid out for a call, and their structure."""
-        split = any(per_latent_lane(lane, call) for lane in self.lanes)
+    def packed_kv(self, call: UNetCall) -> tuple[KVByKey, str]:
+        """Keys and values of every patch, packed for a call, and their shapes in words."""
+        split = any(splits_latents(group, call) for group in self.groups)
         roles = tuple(chunk.positive for chunk in call.chunks)
         own = (call.latents, call.window) if split else None
         key = (roles, own, call.device, call.dtype)
-        if key not in self._rows:
-            if len(self._rows) == KEPT:
-                del self._rows[next(iter(self._rows))]
-            rows = {
-                slot: [(lane, lay_out(self._near(group, call), call)) for lane, group in lanes]
-                for slot, lanes in self._lanes_of.items()
+        if key not in self._packed:
+            if len(self._packed) == KEPT:
+                del self._packed[next(iter(self._packed))]
+            packed = {
+                patch_key: [
+                    (group, pack_kv(self._on_device(entries, call), call))
+                    for group, entries in groups
+                ]
+                for patch_key, groups in self._entries.items()
             }
-            shapes = [(slot, [(n, r.k.shape) for n, r in laid]) for slot, laid in rows.items()]
-            self._rows[key] = rows, repr(shapes)
-        return self._rows[key]
+            shapes = [
+                (patch_key, [(group, kv.k.shape) for group, kv in groups])
+                for patch_key, groups in packed.items()
+            ]
+            self._packed[key] = packed, repr(shapes)
+        return self._packed[key]
 
-    def _near(self, group: list[RegionKV], call: Call) -> list[RegionKV]:
-        """The group on the call's device, where each window of a clip takes its frames from."""
-        if call.window is None or not per_latent_lane(tuple(kv.region for kv in group), call):
-            return group
-        key = (id(group), call.device, call.dtype)
+    def _on_device(self, entries: list[RegionKV], call: UNetCall) -> list[RegionKV]:
+        """The entries on the call's device, where each window of a clip takes its frames from."""
+        if call.window is None or not splits_latents(tuple(kv.region for kv in entries), call):
+            return entries
+        key = (id(entries), call.device, call.dtype)
         if key not in self._moved:
-            self._moved[key] = [kv.to(call.device, call.dtype) for kv in group]
+            self._moved[key] = [kv.to(call.device, call.dtype) for kv in entries]
         return self._moved[key]

@@ -12,14 +12,14 @@ from ...weight_types.steps import at_fraction, fraction_of, part_of
 POINTS = 1000  # of a noise schedule, at which its sigmas are read: the timesteps that models know
 
 
-class Moment(NamedTuple):
+class StepState(NamedTuple):
     """How a region acts at one step."""
 
     factor: float  # 0 outside of its range
     part: int  # which of its masks
 
 
-class Timetable:
+class StepSchedule:
     """When each of these regions acts in a run of this model."""
 
     def __init__(self, regions: Sequence[Region], model_patcher: Any):
@@ -37,19 +37,19 @@ class Timetable:
         ends = (self._sampling.sigma_max, self._sampling.sigma_min)
         return [float(ends[0]), *map(float, inner), float(ends[1])]
 
-    def moments(self, sigma: float) -> tuple[Moment, ...]:
+    def states(self, sigma: float) -> tuple[StepState, ...]:
         """How each region acts at a noise level, in their order."""
         return tuple(self._moment(region, ends, sigma) for region, ends in self._regions)
 
-    def _moment(self, region: Region, ends: tuple[float, float], sigma: float) -> Moment:
+    def _moment(self, region: Region, ends: tuple[float, float], sigma: float) -> StepState:
         start, end = ends
         if not end <= sigma <= start:
-            return Moment(0.0, 0)
+            return StepState(0.0, 0)
         over_time = region.settings.over_time
         if not (over_time.step_weights or over_time.step_masks):
-            return Moment(1.0, 0)
+            return StepState(1.0, 0)
         fraction = fraction_of(sigma, self._sigmas)
-        return Moment(
+        return StepState(
             at_fraction(over_time.step_weights, fraction),
             part_of(len(region.settings.masks), fraction),
         )

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from ...ipadapter.attention import Gauge, Rows
+from ...ipadapter.attention import AttentionProbe, PackedKV
 from ...ipadapter.base_models import Layer
 from ...ipadapter.reference import PromptPair, Region
 from ...masks.layout import Area
@@ -19,18 +19,18 @@ RUN_KEY = "ipadapter_regions_run"
 CHUNKS_KEY = "ipadapter_regions_chunks"
 RECORDING_KEY = "ipadapter_regions_recording"
 
-Grid = tuple[int, int]
-Lane = tuple[Region, ...]  # references of one token count, which share a pass
+Size = tuple[int, int]  # height and width in cells: of a latent, or of a layer
+TokenGroup = tuple[Region, ...]  # references of one token count, which share a pass
 
 
-class Slot(NamedTuple):
+class PatchKey(NamedTuple):
     """One patch of ours: a layer, and which of our patches there (see ``add_region``)."""
 
     layer: Layer
-    depth: int
+    nesting: int  # how many patches of ours lie below it
 
 
-class Chunk(NamedTuple):
+class CondChunk(NamedTuple):
     """One conditioning in a UNet call."""
 
     positive: bool
@@ -66,23 +66,23 @@ class RegionKV(NamedTuple):
     def tokens(self) -> int:
         return self.seen.positive.v.shape[-2]
 
-    def of(self, chunk: Chunk) -> KeyValue:
+    def of(self, chunk: CondChunk) -> KeyValue:
         return self.seen.positive if chunk.positive else self.seen.negative
 
     def to(self, device: torch.device, dtype: torch.dtype) -> RegionKV:
         return self._replace(seen=PromptPair(*(each.to(device, dtype) for each in self.seen)))
 
 
-Acting = Mapping[Slot, Sequence[RegionKV]]  # what acts in each layer of a model
+Acting = Mapping[PatchKey, Sequence[RegionKV]]  # what acts in each layer of a model
 
 
-class Call(NamedTuple):
+class UNetCall(NamedTuple):
     """What tells one UNet call of a run from another."""
 
-    chunks: tuple[Chunk, ...]  # conditionings that share this call
+    chunks: tuple[CondChunk, ...]  # conditionings that share this call
     latents: int  # per chunk
-    canvas: tuple[int, int]  # of the whole latent, in cells
-    grid: tuple[int, int]  # of what the UNet is given: the canvas, or an area of it
+    latent_size: Size  # of the whole latent
+    input_size: Size  # of what the UNet is given: the whole latent, or an area of it
     window: tuple[int, ...] | None  # which frames the latents are
     device: torch.device
     dtype: torch.dtype
@@ -91,10 +91,12 @@ class Call(NamedTuple):
 class CallRecorder(Protocol):
     """Measures the references in the layers of one UNet call."""
 
-    def gauge(self, lane: Lane, rows: Rows, grid: Grid) -> Gauge: ...
+    def probe(self, group: TokenGroup, kv: PackedKV, layer_size: Size) -> AttentionProbe: ...
 
 
 class RunRecorder(Protocol):
     """Gives each UNet call of a run its recorder; None where nothing of it is recorded."""
 
-    def meter(self, call: Call, window: tuple[int, ...] | None) -> CallRecorder | None: ...
+    def record_call(
+        self, call: UNetCall, window: tuple[int, ...] | None
+    ) -> CallRecorder | None: ...

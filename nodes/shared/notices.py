@@ -9,13 +9,13 @@ from server import PromptServer
 _shown: tuple[object, list[str]] = (None, [])
 
 
-def say(text: str) -> None:
+def warn(text: str) -> None:
     """Log the text, and show it on the node that is running."""
     logging.warning("IPAdapter Regions: %s", text.replace("\n", "; "))
-    show(text)
+    show_on_node(text)
 
 
-def show(text: str) -> None:
+def show_on_node(text: str) -> None:
     """Put the text on the node that is running, below what it has said before in this run."""
     global _shown
     context = get_executing_context()

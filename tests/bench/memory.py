@@ -29,7 +29,7 @@ def resident(scene: Scene, settings: Settings) -> Iterator[Row]:
         def work(call: Callable[[], Tensor], options: Any) -> tuple[int, int]:
             call()
             run = options[RUN_KEY]
-            return storage(run._rows), storage(vars(run.masks))
+            return storage(run._packed), storage(vars(run.masks))
 
         rows, masks = scene.sampling(scene.ours(kind, count), work)
         yield sizes_row(scene.name, kind, count, rows, masks, weights)

@@ -3,7 +3,7 @@
 import pytest
 from ipadapter_pack.ipadapter import face_projections as faces
 from ipadapter_pack.ipadapter import projections as pictures
-from ipadapter_pack.ipadapter.choice import AUTO, Need, choose
+from ipadapter_pack.ipadapter.choice import AUTO, Requirements, choose
 from ipadapter_pack.ipadapter.detection import AdapterKind, EncoderKind
 from ipadapter_pack.ipadapter.errors import IPAdapterError
 from ipadapter_pack.ipadapter.published import PRESETS, VIT_G, VIT_H, VIT_L_336
@@ -24,8 +24,8 @@ OPENCLIP = EncoderKind(1280, 1024, 40, 257, 14)
 DAMAGED = IPAdapterError("damaged")
 
 
-def need(base="SD1.5", context=64):
-    return Need(WIDTHS[base], context, False, frozenset({HUGE, BIG_G}))
+def requirements(base="SD1.5", context=64):
+    return Requirements(WIDTHS[base], context, False, frozenset({HUGE, BIG_G}))
 
 
 def kind(base="SD1.5", family=pictures.ImageProjection, width=1024):
@@ -37,8 +37,8 @@ def published(preset, base):
 
 
 def taken(preset, found, base="SD1.5"):
-    choice = adapter_by_name(ALL[preset], found, need(base))
-    return choice and choice.name
+    match = adapter_by_name(ALL[preset], found, requirements(base))
+    return match and match.name
 
 
 @pytest.mark.parametrize("base", WIDTHS)
@@ -48,11 +48,11 @@ def test_what_is_published_for_a_preset_is_found_among_all_others(preset, base):
     everything = [name for key in PRESETS for b in WIDTHS for name in published(key, b)]
     found = {name: kind(base, family) for name in sorted(everything)}
     wanted = published(ALL[preset].preset, base)
-    choice = adapter_by_name(ALL[preset], found, need(base))
+    match = adapter_by_name(ALL[preset], found, requirements(base))
     if not wanted:
-        assert choice is None
+        assert match is None
         return
-    assert choice == (wanted[0], kind(base, family), ALL[preset].preset, True)
+    assert match == (wanted[0], kind(base, family), ALL[preset].preset, True)
     del found[wanted[0]]
     assert taken(preset, found, base) == (wanted[1:] or [None])[0]
 
@@ -84,7 +84,7 @@ def test_the_kind_of_projection_is_what_the_file_says():
 
 
 def test_models_of_other_sizes_have_no_names():
-    other = need()._replace(widths=(32,) * 22)
+    other = requirements()._replace(widths=(32,) * 22)
     found = {"ip-adapter_sd15.bin": kind()._replace(widths=(32,) * 22)}
     assert adapter_by_name(ALL["STANDARD (medium strength)"], found, other) is None
 
@@ -131,7 +131,7 @@ def test_for_the_other_base_nothing_was_published(preset):
     found = {f.name: kind(base) for f in PRESETS["STANDARD"].files[base]}
     assert taken(preset, found, base) is None
     with pytest.raises(IPAdapterError, match=f"looked for {ALL[preset].preset} for {base}") as why:
-        choose(found, ALL[preset].preset, need(base), "models/ipadapter")
+        choose(found, ALL[preset].preset, requirements(base), "models/ipadapter")
     assert str(why.value).endswith("; none was published for it; choose another preset")
 
 

@@ -13,7 +13,7 @@ import torch
 from ipadapter_pack.ipadapter.detection import CORE, adapter_kind
 from ipadapter_pack.ipadapter.errors import IPAdapterError
 from ipadapter_pack.ipadapter.published import PRESETS
-from ipadapter_pack.nodes.loading.adapter import Pipeline
+from ipadapter_pack.nodes.loading.adapter import AdapterBundle
 from ipadapter_pack.nodes.loading.auto import IPAdapterAutoLoader, need_of
 from ipadapter_pack.nodes.loading.scan import find_files
 from ipadapter_pack.nodes.regions.apply import ApplyIPAdapter
@@ -133,7 +133,7 @@ def test_adapter_and_encoder_come_together_and_act(models, encoder_file, caplog)
     add_adapter(models, "ip-adapter_sd15.bin")
     model, pipeline = run().args
     assert model is tiny.shared_model("SD1.5")
-    assert isinstance(pipeline, Pipeline)
+    assert isinstance(pipeline, AdapterBundle)
     assert pipeline.loaded.file == "ip-adapter-plus_sd15.safetensors"
     assert pipeline.insightface is None
     assert took(caplog) == [

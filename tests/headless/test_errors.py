@@ -11,7 +11,7 @@ from ipadapter_pack.ipadapter.errors import IPAdapterError
 from ipadapter_pack.ipadapter.faces import FaceChoice, choose
 from ipadapter_pack.nodes.loading.adapter import IPAdapterModelLoader, LoadedAdapter, load_adapter
 from ipadapter_pack.nodes.loading.insightface_models import usable_providers
-from ipadapter_pack.nodes.references.encode_faces import structure_weight
+from ipadapter_pack.nodes.references.encode_faces import find_shortcut_scale
 from ipadapter_pack.nodes.references.encode_nodes import EncodeReference
 from ipadapter_pack.nodes.references.fit_image import FitImage
 from ipadapter_pack.nodes.references.saved import SaveReference
@@ -272,7 +272,7 @@ def test_choices_that_are_none_are_named(file):
         "layer_schedule": lambda: apply(model, adapter(), layer_schedule="odd"),
         "weight_type": lambda: apply(model, adapter(), weight_type="odd"),
         "provider": lambda: usable_providers("odd"),
-        "plus_version": lambda: structure_weight(adapter(kind="faceid"), "odd", False, 1.0),
+        "plus_version": lambda: find_shortcut_scale(adapter(kind="faceid"), "odd", False, 1.0),
         "face_select": lambda: choose([], FaceChoice("odd")),
     }
     for name, call in calls.items():

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from ipadapter_pack.ipadapter.errors import IPAdapterError
 from ipadapter_pack.nodes.loading import insightface_models as face_models
-from ipadapter_pack.nodes.loading.adapter import LoadedAdapter, Pipeline, accept_adapter
+from ipadapter_pack.nodes.loading.adapter import AdapterBundle, LoadedAdapter, accept_adapter
 from ipadapter_pack.nodes.model.lora import apply_face_lora, apply_lora, attention_names
 from ipadapter_pack.nodes.regions.apply_face import ApplyIPAdapterFaceID, EncodeFaceID
 from ipadapter_pack.nodes.regions.change import RemoveReferences
@@ -337,9 +337,11 @@ def test_a_photo_without_a_face_is_named(recogniser):
 )
 def test_plus_or_plus_v2_is_said(recogniser, caplog, name, inputs, expected):
     loaded = face_adapter("faceid-plus", name=name)
-    structure = encode_face(recogniser, loaded, ANNA, weight_v2=0.4, **inputs)[0].features.positive
+    shortcut_scale = encode_face(recogniser, loaded, ANNA, weight_v2=0.4, **inputs)[
+        0
+    ].features.positive
     assert f"{name} is taken as FaceID Plus {expected}" in caplog.text
-    assert structure.structure == (0.4 if expected.startswith("V2") else None)
+    assert shortcut_scale.shortcut_scale == (0.4 if expected.startswith("V2") else None)
 
 
 def test_for_sdxl_there_is_only_v2(recogniser, caplog):
@@ -391,7 +393,7 @@ def test_a_reference_takes_the_lora_strength_of_its_loader(recogniser):
     loaded, model = face_adapter(), tiny.shared_model()
     reference = encode_face(recogniser, loaded, ANNA)[0]
     for strength in (0.0, 0.6):
-        pipeline = Pipeline(loaded, ENCODER, recogniser, strength)
+        pipeline = AdapterBundle(loaded, ENCODER, recogniser, strength)
         there = apply(model, pipeline, None, reference=reference)
         assert {entry[0] for [entry] in there.patches.values()} == (
             {strength} if strength else set()
@@ -400,7 +402,7 @@ def test_a_reference_takes_the_lora_strength_of_its_loader(recogniser):
 
 def test_a_loader_may_bring_encoder_and_recogniser(recogniser):
     loaded = face_adapter("faceid-plus")
-    pipeline = Pipeline(loaded, ENCODER, recogniser)
+    pipeline = AdapterBundle(loaded, ENCODER, recogniser)
     given = {"clip_vision": None, "insightface": None}
     there = tiny.sample(apply_face(recogniser, pipeline, **given)[0])
     assert torch.equal(there, tiny.sample(apply_face(recogniser, loaded)[0]))

@@ -52,15 +52,17 @@ def test_projection_equals_diffusers(kind, seed):
     assert_near(projection(features), reference(inputs), 1e-6)
 
 
-@pytest.mark.parametrize("structure", [0.0, 0.6, 1.0, 2.0])
-def test_faceid_plus_v2_adds_what_clip_sees(structure):
+@pytest.mark.parametrize("shortcut_scale", [0.0, 0.6, 1.0, 2.0])
+def test_faceid_plus_v2_adds_what_clip_sees(shortcut_scale):
     file = tiny.adapter_file([32], "faceid-plus")
     projection = LoadedAdapter(file, "tiny").projection
     features = seen(projection, torch.Generator().manual_seed(5))
     reference = theirs(file["image_proj"])
     reference.clip_embeds = features.clip[:, None]
-    reference.shortcut, reference.shortcut_scale = True, structure
-    assert_near(projection(replace(features, structure=structure)), reference(features.face), 1e-6)
+    reference.shortcut, reference.shortcut_scale = True, shortcut_scale
+    assert_near(
+        projection(replace(features, shortcut_scale=shortcut_scale)), reference(features.face), 1e-6
+    )
 
 
 def test_kolors_faceid_plus_equals_diffusers_classes():
@@ -72,7 +74,7 @@ def test_kolors_faceid_plus_equals_diffusers_classes():
     tensors = file["image_proj"]
     double = {key: tensor.double() for key, tensor in tensors.items()}
     expected = kolors_by_hand(double, features.face.double(), features.clip.double())
-    assert_near(projection(replace(features, structure=1.0)).double(), expected, 1e-6)
+    assert_near(projection(replace(features, shortcut_scale=1.0)).double(), expected, 1e-6)
 
 
 def kolors_by_hand(weights, face, clip):

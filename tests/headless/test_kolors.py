@@ -94,7 +94,7 @@ def test_what_kolors_reads_of_a_face(recogniser, loaded):  # noqa: F811
     reference, crops = encode_face(recogniser, loaded, ANNA, weight_v2=0.5).result
     positive, negative = reference.features
     assert abs(positive.face.norm() / torch.from_numpy(face.embedding).norm() - 1) < 0.01
-    assert positive.structure == negative.structure == 0.5
+    assert positive.shortcut_scale == negative.shortcut_scale == 0.5
     assert positive.clip.any()
     assert not negative.clip.any()
     assert not negative.face.any()

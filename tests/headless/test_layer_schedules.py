@@ -38,8 +38,8 @@ def recorded(model):
         return replacement
 
     model = model.clone()
-    for slot, patch in patches(model).items():
-        model.set_model_attn2_replace(spy(slot.layer, patch), *slot.layer)
+    for key, patch in patches(model).items():
+        model.set_model_attn2_replace(spy(key.layer, patch), *key.layer)
     return model, calls
 
 
@@ -135,7 +135,7 @@ def test_without_a_negative_the_precise_part_does_nothing(weight_type):
 
 def test_a_layer_at_zero_gets_no_patch():
     model = apply(tiny.shared_model("SDXL"), adapter("SDXL"), 0, layer_schedule="style transfer")
-    assert {slot.layer[:2] for slot in patches(model)} == {("output", 1)}
+    assert {key.layer[:2] for key in patches(model)} == {("output", 1)}
     assert len(patches(model)) == 10
     named = apply(tiny.shared_model("SDXL"), adapter("SDXL"), 0, layer_weights="style: 1")
     assert torch.equal(tiny.sample(model, layout="SDXL"), tiny.sample(named, layout="SDXL"))
@@ -156,7 +156,7 @@ def test_two_schedules_share_one_model_and_keep_their_masks():
     style = {"layer_schedule": "style transfer", "attn_mask": left_half()}
     composition = {"layer_schedule": "composition", "attn_mask": 1 - left_half()}
     both = apply(apply(model, loaded, 0, **style), loaded, 1, **composition)
-    by_block = {slot.layer[:2]: len(patch.regions) for slot, patch in patches(both).items()}
+    by_block = {key.layer[:2]: len(patch.regions) for key, patch in patches(both).items()}
     assert by_block == {("output", 1): 1, ("input", 8): 1}
     other = apply(apply(model, loaded, 1, **composition), loaded, 0, **style)
     first, second = (tiny.sample(m, layout="SDXL") for m in (both, other))

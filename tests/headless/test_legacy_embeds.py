@@ -24,7 +24,7 @@ from ipadapter_pack.nodes.legacy.embed_files import (
 from ipadapter_pack.nodes.legacy.embeds import IPAdapterCombineEmbeds, IPAdapterEncoder
 from ipadapter_pack.nodes.legacy.embeds_v1 import IPAdapterApplyEncoded, IPAdapterBatchEmbeds
 from ipadapter_pack.nodes.legacy.encoder_v1 import IPAdapterEncoderV1
-from ipadapter_pack.nodes.loading.adapter import Pipeline
+from ipadapter_pack.nodes.loading.adapter import AdapterBundle
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.cases import product
 from ipadapter_pack.tests.headless.support import ENCODER, adapter, apply, left_half
@@ -188,7 +188,7 @@ def test_masks_go_to_pictures_one_by_one(plus):
 
 
 def test_what_a_loader_brought_is_used(plus):
-    ours = encode(Pipeline(plus, ENCODER), pictures(1), clip_vision=None)
+    ours = encode(AdapterBundle(plus, ENCODER), pictures(1), clip_vision=None)
     assert torch.equal(ours[0], encode(plus, pictures(1))[0])
 
 

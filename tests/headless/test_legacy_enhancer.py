@@ -14,7 +14,7 @@ from ipadapter_pack.nodes.legacy.enhancer import (
     see_enhanced,
 )
 from ipadapter_pack.nodes.legacy.place import ApplyInputs
-from ipadapter_pack.nodes.references.encode import no_picture_features, picture_features, project
+from ipadapter_pack.nodes.references.encode import picture_features, project, unconditional_features
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.mask_inputs import BAD_IMAGES, BAD_MASKS, refuses, run
 from ipadapter_pack.tests.headless.support import ENCODER, adapter, apply, left_half
@@ -103,7 +103,7 @@ def test_the_model_sees_the_mixture(kind, node, images):
     loaded = adapter(kind=kind)
     image = tiny.picture(1, 90, 70, batch=images)
     positive = mixed(image, 2, 0.4, kind)
-    negative = no_picture_features(loaded, ENCODER, positive)
+    negative = unconditional_features(loaded, ENCODER, positive)
     reference = project(loaded, PromptPair(Features(positive), Features(negative)))
     settings = {"weight": 0.8, "attn_mask": left_half(), "end_at": 0.5}
     expected = apply(
@@ -125,7 +125,7 @@ def test_a_picture_and_its_parts_are_combined(kind):
     loaded, image = adapter(kind=kind), tiny.picture(1, 90, 70)
     positive = mixed(image, 2, 1.0, kind)
     positive = positive[:1] - positive[1:]
-    negative = no_picture_features(loaded, ENCODER, positive)
+    negative = unconditional_features(loaded, ENCODER, positive)
     reference = project(loaded, PromptPair(Features(positive), Features(negative)))
     expected = apply(tiny.shared_model(), loaded, None, reference=reference)
     ours = enhanced(ipadapter=loaded, image=image, combine_embeds="subtract")

@@ -11,7 +11,7 @@ from ipadapter_pack.nodes.legacy.faces import (
     IPAdapterFaceID,
     IPAdapterFaceIDKolors,
 )
-from ipadapter_pack.nodes.loading.adapter import LoadedAdapter, Pipeline
+from ipadapter_pack.nodes.loading.adapter import AdapterBundle, LoadedAdapter
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.legacy_layers import (
     CLOSE,
@@ -73,17 +73,17 @@ FACES = [  # kind, file, node, its inputs, weight of CLIP's view
 CASES = [("SD1.5", *row) for row in FACES] + [("SDXL", *row) for row in FACES if row[1] != V1]
 
 
-@pytest.mark.parametrize(("layout", "kind", "name", "node", "inputs", "structure"), CASES)
-def test_faces(recogniser, layout, kind, name, node, inputs, structure):  # noqa: F811
+@pytest.mark.parametrize(("layout", "kind", "name", "node", "inputs", "shortcut_scale"), CASES)
+def test_faces(recogniser, layout, kind, name, node, inputs, shortcut_scale):  # noqa: F811
     loaded = face_adapter(kind, layout, name)
     file = tiny.adapter_file(tiny.widths(tiny.shared_model(layout)), kind)
-    pipeline = Pipeline(loaded, ENCODER, recogniser)
+    pipeline = AdapterBundle(loaded, ENCODER, recogniser)
     model = node.execute(model=silent(layout), ipadapter=pipeline, image=ANNA, **inputs)[0]
     crops = IPAdapterFaceID.execute(model=silent(layout), ipadapter=pipeline, image=ANNA)[1]
     identity, clip, zero = faces_of(recogniser, loaded, ANNA, crops)
     pair = (
-        face_tokens(file, identity, clip, structure),
-        face_tokens(file, torch.zeros_like(identity), zero, structure),
+        face_tokens(file, identity, clip, shortcut_scale),
+        face_tokens(file, torch.zeros_like(identity), zero, shortcut_scale),
     )
     table = weights(layout, inputs.get("weight_type", "linear"), inputs.get("weight", 1.0), None)
     acts = Acts(file, sees(pair), table, SCALING["V only"])
@@ -98,7 +98,7 @@ def test_several_faces(recogniser, layout, kind, method):  # noqa: F811
     loaded = face_adapter(kind, layout, V2)
     file = tiny.adapter_file(tiny.widths(tiny.shared_model(layout)), kind)
     photos = torch.cat([ANNA, BEN])
-    pipeline = Pipeline(loaded, ENCODER, recogniser)
+    pipeline = AdapterBundle(loaded, ENCODER, recogniser)
     inputs = {"combine_embeds": method, "embeds_scaling": "K+mean(V) w/ C penalty"}
     model, crops = IPAdapterFaceID.execute(
         model=silent(layout), ipadapter=pipeline, image=photos, weight_faceidv2=1.3, **inputs
@@ -122,7 +122,7 @@ def test_every_latent_has_its_face(recogniser, layout):  # noqa: F811
     loaded = face_adapter("portrait", layout)
     file = tiny.adapter_file(tiny.widths(tiny.shared_model(layout)), "portrait")
     photos, weight = torch.cat([ANNA, BEN]), [0.8, -0.5]
-    pipeline = Pipeline(loaded, ENCODER, recogniser)
+    pipeline = AdapterBundle(loaded, ENCODER, recogniser)
     for scaling in ("V only", "K+V"):
         inputs = {"weight": weight, "embeds_scaling": scaling, "ipadapter": pipeline}
         node = IPAAdapterFaceIDBatch
@@ -165,7 +165,10 @@ def test_kolors_weighs_what_its_unet_projects(
 ):  # fmt: skip
     model, loaded, file, project = kolors
     inputs = {"weight": 0.8, "weight_faceidv2": 0.7, "embeds_scaling": scaling, "compat": compat}
-    inputs |= {"ipadapter": Pipeline(loaded, ENCODER, recogniser), "weight_kolors": weight_kolors}
+    inputs |= {
+        "ipadapter": AdapterBundle(loaded, ENCODER, recogniser),
+        "weight_kolors": weight_kolors,
+    }
     there, crops = IPAdapterFaceIDKolors.execute(model=silent("SDXL", model), image=ANNA, **inputs)
     identity, clip, _ = faces_of(recogniser, loaded, ANNA, crops)
     no_clip = torch.zeros_like(clip)
@@ -190,7 +193,11 @@ def test_compat_of_faces(recogniser, layout):  # noqa: F811
     """What CLIP sees goes through ComfyUI's own node, for SDXL in 256 pixels; a black "no picture"."""
     loaded = face_adapter("faceid-plus", layout, V2)
     file = tiny.adapter_file(tiny.widths(tiny.shared_model(layout)), "faceid-plus")
-    inputs = {"ipadapter": Pipeline(loaded, ENCODER, recogniser), "compat": "v2", "image": ANNA}
+    inputs = {
+        "ipadapter": AdapterBundle(loaded, ENCODER, recogniser),
+        "compat": "v2",
+        "image": ANNA,
+    }
     model, crops = IPAdapterFaceID.execute(model=silent(layout), weight_faceidv2=1.3, **inputs)
     assert crops.shape == {"SD1.5": (1, 56, 56, 3), "SDXL": (1, 256, 256, 3)}[layout]
     identity = encode_face(recogniser, loaded, ANNA)[0].features.positive.face

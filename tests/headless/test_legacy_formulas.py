@@ -6,7 +6,7 @@ import pytest
 import torch
 from ipadapter_pack.nodes.legacy import styles
 from ipadapter_pack.nodes.legacy.apply import IPAdapter, IPAdapterAdvanced, IPAdapterBatch
-from ipadapter_pack.nodes.loading.adapter import Pipeline
+from ipadapter_pack.nodes.loading.adapter import AdapterBundle
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.cases import product
 from ipadapter_pack.tests.headless.legacy_layers import (
@@ -94,7 +94,11 @@ SIMPLE = {
 @pytest.mark.parametrize("choice", SIMPLE)
 def test_the_simple_node_has_three_weight_types(layout, choice):
     adapter = adapter_of(layout)
-    inputs = {"ipadapter": Pipeline(adapter.loaded, ENCODER), "image": pictures(0), "weight": 1.7}
+    inputs = {
+        "ipadapter": AdapterBundle(adapter.loaded, ENCODER),
+        "image": pictures(0),
+        "weight": 1.7,
+    }
     model = IPAdapter.execute(model=silent(layout), weight_type=choice, **inputs)[0]
     tokens, table = sees(adapter.pair(pictures(0))), weights(layout, SIMPLE[choice], 1.7, None)
     acts = Acts(adapter.file, tokens, table, SCALING["V only"])

@@ -16,7 +16,7 @@ from ipadapter_pack.nodes.legacy.loaders import (
 )
 from ipadapter_pack.nodes.loading.auto import load_encoder
 from ipadapter_pack.nodes.model.lora import OURS
-from ipadapter_pack.nodes.references.encode_faces import structure_weight
+from ipadapter_pack.nodes.references.encode_faces import find_shortcut_scale
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.test_auto import (
     FOLDERS,
@@ -231,7 +231,7 @@ def test_the_preset_is_the_name_of_a_renamed_file(
     (face_models / "clip_vision" / "l.safetensors").symlink_to(encoder_file)
     add_adapter(face_models, "renamed.bin", "faceid-plus")
     loaded = run(preset)[1].loaded
-    assert structure_weight(loaded, "by file name", False, 0.5) == weight
+    assert find_shortcut_scale(loaded, "by file name", False, 0.5) == weight
 
 
 def test_faces_act_without_more_connections(face_models, encoder_file):  # noqa: F811

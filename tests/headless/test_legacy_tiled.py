@@ -14,7 +14,7 @@ from ipadapter_pack.nodes.legacy.tiled import (
     IPAdapterTiledBatch,
     IPAdapterTilesMasked,
 )
-from ipadapter_pack.nodes.loading.adapter import Pipeline
+from ipadapter_pack.nodes.loading.adapter import AdapterBundle
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.mask_inputs import BAD_IMAGES, BAD_MASKS, refuses, run
 from ipadapter_pack.tests.headless.support import ENCODER, adapter, apply, left_half
@@ -80,7 +80,7 @@ def test_batches_of_pictures_and_masks():
 
 def test_a_pipeline_brings_the_encoder():
     expected = tiny.sample(tiled()[0])
-    piped = tiled(ipadapter=Pipeline(plus(), ENCODER), clip_vision=None)[0]
+    piped = tiled(ipadapter=AdapterBundle(plus(), ENCODER), clip_vision=None)[0]
     assert torch.equal(tiny.sample(piped), expected)
 
 

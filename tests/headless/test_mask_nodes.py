@@ -14,7 +14,7 @@ from ipadapter_pack.nodes.masking import adjust as mask_shapes
 from ipadapter_pack.nodes.masking import color as mask_from_color
 from ipadapter_pack.nodes.masking import draw as masks
 from ipadapter_pack.nodes.shared.checks import check_image, check_mask
-from ipadapter_pack.nodes.shared.notices import say
+from ipadapter_pack.nodes.shared.notices import warn
 from ipadapter_pack.tests.headless.mask_inputs import BAD_IMAGES, BAD_MASKS, refuses
 from server import PromptServer
 
@@ -270,9 +270,9 @@ def test_a_node_that_says_two_things_shows_both(monkeypatch):
     for prompt in ("first", "second"):
         with CurrentNodeContext(prompt, "17"):
             for text in ("one", "two", "one"):
-                say(text)
+                warn(text)
         assert server.sent[-1].endswith(b"one\ntwo")
     with CurrentNodeContext("second", "18"):
-        say("three")
+        warn("three")
     assert server.sent[-1].endswith(b"three")
     assert b"two" not in server.sent[-1]

@@ -4,7 +4,7 @@ import comfy.samplers
 import pytest
 import torch
 from ipadapter_pack.ipadapter.errors import IPAdapterError
-from ipadapter_pack.nodes.sampling import group_masks as lane_masks
+from ipadapter_pack.nodes.sampling import group_masks as group_masks
 from ipadapter_pack.nodes.sampling import run
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.support import Layers, adapter, apply, in_windows, left_half
@@ -183,12 +183,12 @@ def test_long_clips_keep_few_layouts(loaded, monkeypatch):
     monkeypatch.setattr(run, "Run", lambda *a, run=run.Run: runs.append(run(*a)) or runs[-1])
     pictures = torch.cat([tiny.picture(i) for i in range(24)])
     model = apply(tiny.shared_model(), loaded, pictures, unfold_batch=True)
-    monkeypatch.setattr(lane_masks, "KEPT", 3)
+    monkeypatch.setattr(group_masks, "KEPT", 3)
     model = apply(model, loaded, 1, attn_mask=left_half())
     tiny.sample(in_windows(model, 2, 0), batch=24, steps=2)
     (only,) = runs
-    assert len(only._rows) == run.KEPT < 12
-    assert len(only.masks._ungated) == 3 * lane_masks.LEVELS
+    assert len(only._packed) == run.KEPT < 12
+    assert len(only.masks._masks) == 3 * group_masks.LEVELS
     few = apply(tiny.shared_model(), loaded, pictures[:14], unfold_batch=True)
     expected = tiny.sample(in_windows(few, 2, 0), batch=14, steps=2)
     monkeypatch.setattr(run, "KEPT", 1)

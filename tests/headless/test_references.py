@@ -17,7 +17,7 @@ from ipadapter_pack.ipadapter.noise import NOISES
 from ipadapter_pack.ipadapter.preprocess import fit_to_encoder
 from ipadapter_pack.ipadapter.reference import Features, PromptPair
 from ipadapter_pack.ipadapter.saved import pack
-from ipadapter_pack.nodes.loading.adapter import LoadedAdapter, Pipeline
+from ipadapter_pack.nodes.loading.adapter import AdapterBundle, LoadedAdapter
 from ipadapter_pack.nodes.references.encode import project
 from ipadapter_pack.nodes.references.encode_nodes import CombineReferences, EncodeReference
 from ipadapter_pack.nodes.references.provenance import made_with
@@ -62,7 +62,7 @@ def combine(loaded, *references, method="concat"):
     return CombineReferences.execute(ipadapter=loaded, references=named, method=method)[0]
 
 
-def face_reference(loaded, seed=0, faces=1, structure=None):
+def face_reference(loaded, seed=0, faces=1, shortcut_scale=None):
     """What Encode FaceID would give, of random identities and views."""
     generator = torch.Generator().manual_seed(seed)
     face = torch.randn(faces, 512, generator=generator)
@@ -70,8 +70,8 @@ def face_reference(loaded, seed=0, faces=1, structure=None):
     clip = None
     if loaded.projection.feature is not None:
         clip = torch.randn(faces, 17, loaded.projection.width, generator=generator)
-    positive = Features(clip, face, structure)
-    negative = Features(clip, torch.zeros_like(face), structure)
+    positive = Features(clip, face, shortcut_scale)
+    negative = Features(clip, torch.zeros_like(face), shortcut_scale)
     return made_with(project(loaded, PromptPair(positive, negative)), loaded)
 
 
@@ -84,7 +84,7 @@ def assert_same(one, other):
     ours, theirs = tensors_of(one), tensors_of(other)
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-    assert [f.structure for f in one.features] == [f.structure for f in other.features]
+    assert [f.shortcut_scale for f in one.features] == [f.shortcut_scale for f in other.features]
 
 
 def message_of(function, *arguments, **inputs):
@@ -138,7 +138,7 @@ def test_it_remembers_what_it_was_made_with(loaded):
 
 
 def test_the_loaders_encoder_is_used(loaded):
-    brought = encode(Pipeline(loaded, ENCODER), pictures(1), clip_vision=None)
+    brought = encode(AdapterBundle(loaded, ENCODER), pictures(1), clip_vision=None)
     assert_same(brought, encode(loaded, pictures(1)))
 
 
@@ -387,10 +387,13 @@ def test_identities_stay_of_the_length_that_the_family_reads(kind, method):
 
 def test_structure_is_kept_and_must_agree():
     loaded = adapter(kind="faceid-plus")
-    one, two = face_reference(loaded, 1, structure=0.5), face_reference(loaded, 2, structure=0.5)
+    one, two = (
+        face_reference(loaded, 1, shortcut_scale=0.5),
+        face_reference(loaded, 2, shortcut_scale=0.5),
+    )
     for method in ("concat", "average"):
-        assert combine(loaded, one, two, method=method).features.positive.structure == 0.5
-    other = face_reference(loaded, 3, structure=1.0)
+        assert combine(loaded, one, two, method=method).features.positive.shortcut_scale == 0.5
+    other = face_reference(loaded, 3, shortcut_scale=1.0)
     message = message_of(combine, loaded, one, two, other)
     assert message.startswith("reference_1 and reference_3 do not go together")
     assert "weight_v2 0.5" in message
@@ -482,13 +485,13 @@ def test_saved_and_loaded_is_the_same(loaded, folders):
     assert torch.equal(averaged[0].positive, averaged[1].positive)
 
 
-@pytest.mark.parametrize("structure", [None, 0.1])
+@pytest.mark.parametrize("shortcut_scale", [None, 0.1])
 @pytest.mark.parametrize("kind", FACES)
-def test_faces_are_saved_with_their_structure(folders, kind, structure):
+def test_faces_are_saved_with_their_structure(folders, kind, shortcut_scale):
     loaded = adapter(kind=kind)
-    if kind != "faceid-plus" and structure is not None:
+    if kind != "faceid-plus" and shortcut_scale is not None:
         return
-    reference = face_reference(loaded, 1, faces=2, structure=structure)
+    reference = face_reference(loaded, 1, faces=2, shortcut_scale=shortcut_scale)
     save(reference)
     assert_same(load(loaded), reference)
 
@@ -687,8 +690,8 @@ HOSTILE = {
         lambda tensors, notes: (tensors, {k: v for k, v in notes.items() if k != "digest"}),
         "it was made with tiny.safetensors (IP-Adapter Plus), not with tiny.safetensors",
     ),
-    "structure": (noted(structure="much"), "its weight_v2 is no number"),
-    "endless structure": (noted(structure="inf"), "its weight_v2 is no number"),
+    "shortcut_scale": (noted(shortcut_scale="much"), "its weight_v2 is no number"),
+    "endless shortcut_scale": (noted(shortcut_scale="inf"), "its weight_v2 is no number"),
 }  # fmt: skip
 
 

@@ -60,7 +60,7 @@ def test_composes_with_a_pack_that_wraps_ours(loaded):
         return apply(model, loaded, 2, attn_mask=left_half())
 
     model = graph(wrapped=True)
-    depths = {slot.depth for slot in model.attachments["ipadapter_regions"]}
+    depths = {key.nesting for key in model.attachments["ipadapter_regions"]}
     assert depths == {0, 1}
     out, merged = tiny.sample(model), tiny.sample(graph(wrapped=False))
     assert calls

@@ -6,8 +6,8 @@ import pytest
 import torch
 from comfy_extras.nodes_model_downscale import PatchModelAddDownscale
 from ipadapter_pack.masks.grid import pyramid
-from ipadapter_pack.nodes.loading.feature_cache import FeatureMemo
-from ipadapter_pack.nodes.sampling import group_masks as lane_masks
+from ipadapter_pack.nodes.loading.feature_cache import FeatureCache
+from ipadapter_pack.nodes.sampling import group_masks as group_masks
 from ipadapter_pack.nodes.sampling import run
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.support import ENCODER, adapter, apply, in_windows, left_half
@@ -22,19 +22,19 @@ def loaded():
 def work(monkeypatch):
     """Counts mask reductions and layings out of keys and values, by what they are for."""
     counts = {"masks": Counter(), "rows": Counter()}
-    crop_to_grid, lay_out = lane_masks.crop_to_grid, run.lay_out
+    crop_to_grid, pack_kv = group_masks.crop_to_grid, run.pack_kv
 
-    def counting_crop(mask, canvas, area, grid):
+    def counting_crop(mask, latent_size, area, grid):
         counts["masks"][id(mask), area, grid] += 1
-        return crop_to_grid(mask, canvas, area, grid)
+        return crop_to_grid(mask, latent_size, area, grid)
 
-    def counting_lay_out(group, call):
+    def counting_pack(group, call):
         roles = tuple(chunk.positive for chunk in call.chunks)
         counts["rows"][id(group), roles, call.device] += 1
-        return lay_out(group, call)
+        return pack_kv(group, call)
 
-    monkeypatch.setattr(lane_masks, "crop_to_grid", counting_crop)
-    monkeypatch.setattr(run, "lay_out", counting_lay_out)
+    monkeypatch.setattr(group_masks, "crop_to_grid", counting_crop)
+    monkeypatch.setattr(run, "pack_kv", counting_pack)
     return counts
 
 
@@ -74,13 +74,13 @@ def test_constant_with_areas_once_per_area(loaded, work):
 def test_constant_with_grids_that_only_layers_know(loaded, work, monkeypatch):
     """Deep shrink runs the first steps on a smaller grid, between the UNet's own."""
     stacked = Counter()
-    lane_mask = lane_masks.LaneMasks._lane_mask
+    lane_mask = group_masks.GroupMasks._group_mask
 
-    def counting(self, lane, grid, *rest):
+    def counting(self, group, grid, *rest):
         stacked[grid] += 1
-        return lane_mask(self, lane, grid, *rest)
+        return lane_mask(self, group, grid, *rest)
 
-    monkeypatch.setattr(lane_masks.LaneMasks, "_lane_mask", counting)
+    monkeypatch.setattr(group_masks.GroupMasks, "_group_mask", counting)
     tiny.sample(deep_shrink(graph(loaded)), size=(22, 26), steps=6)
     assert set(stacked) - set(pyramid(22, 26)), stacked
     assert set(work["masks"].values()) == set(stacked.values()) == {1}
@@ -133,7 +133,7 @@ def test_constant_a_picture_is_encoded_once(loaded, monkeypatch):
     assert len(runs) == 1
     apply(model, loaded, torch.cat([tiny.picture(1), tiny.picture(2)]), **inputs)
     assert len(runs) == 2
-    most = FeatureMemo.size
+    most = FeatureCache.size
     for seed in range(3, most + 1):  # the memo is full
         apply(model, loaded, seed, **inputs)
     assert len(runs) == most

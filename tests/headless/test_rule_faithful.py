@@ -74,8 +74,8 @@ def test_faithful_all_layers_take_part(layout, count):
     applied = ApplyIPAdapter.execute(**arguments, model=model)[0]
     fired = set()
     key = "ipadapter_regions"
-    for slot, patch in applied.attachments[key].items():
-        applied.set_model_attn2_replace(spy(patch, slot.layer, fired), *slot.layer)
+    for at, patch in applied.attachments[key].items():
+        applied.set_model_attn2_replace(spy(patch, at.layer, fired), *at.layer)
     tiny.sample(applied, layout=layout, steps=1)
     assert fired == set(layers)
 

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from ipadapter_pack.ipadapter.attention import Gauge, Rows, add_references, value_norms
+from ipadapter_pack.ipadapter.attention import AttentionProbe, PackedKV, add_references, value_norms
 from ipadapter_pack.tests.near import assert_near
 
 HEADS, DIM = 2, 4
@@ -57,7 +57,7 @@ def test_fused_references_equal_the_loop(batch, masked, count):
         for _ in range(count)
     ]
     pairs = [fused(k, v) for k, v, _ in references]
-    laid_out = Rows(
+    laid_out = PackedKV(
         torch.cat([k for k, _ in pairs], -1), torch.cat([v for _, v in pairs], -2), count, HEADS
     )
     mask = torch.stack([m for _, _, m in references], -1)[:, None, :, :, None] if masked else None
@@ -73,7 +73,7 @@ def test_a_long_reference_equals_the_loop(batch):
     text, q = torch.randn(2, batch, queries, HEADS * DIM)
     k, v = torch.randn(2, rows, 200, HEADS * DIM)
     mask = torch.rand(rows, batch // rows * queries)
-    out = add_references(text, q, Rows(k, v, 1, HEADS), mask[:, None, :, None, None], attention)
+    out = add_references(text, q, PackedKV(k, v, 1, HEADS), mask[:, None, :, None, None], attention)
     expected = loop(text, q, [(k, v, mask)])
     assert_near(out, expected, 1e-5, effect=expected - text)
 
@@ -83,8 +83,8 @@ def test_black_adds_nothing_and_inputs_stay():
     before = text.clone(), q.clone()
     k, v = fused(*torch.randn(2, 2, 3, HEADS * DIM))
     black = torch.zeros(1, 1, 5, 1, 1)
-    assert torch.equal(add_references(text, q, Rows(k, v, 1, HEADS), black, attention), text)
-    add_references(text, q, Rows(k, v, 1, HEADS), None, attention)
+    assert torch.equal(add_references(text, q, PackedKV(k, v, 1, HEADS), black, attention), text)
+    add_references(text, q, PackedKV(k, v, 1, HEADS), None, attention)
     assert torch.equal(text, before[0])
     assert torch.equal(q, before[1])
 
@@ -101,13 +101,13 @@ def test_a_gauge_measures_attention_times_the_norm_of_the_values(batch, tokens, 
     k, v = torch.randn(2, count, rows, tokens, HEADS * DIM)
     mask = torch.randn(rows, 1, per_row, count, 1) if masked else None
     if count == 1:
-        laid_out = Rows(k[0], v[0], 1, HEADS)
+        laid_out = PackedKV(k[0], v[0], 1, HEADS)
     else:
         ks, vs = zip(*map(fused, k, v), strict=True)
-        laid_out = Rows(torch.cat(ks, -1), torch.cat(vs, -2), count, HEADS)
+        laid_out = PackedKV(torch.cat(ks, -1), torch.cat(vs, -2), count, HEADS)
     found = []
-    gauge = Gauge(value_norms(laid_out), found.append)
-    out = add_references(text, q, laid_out, mask, attention, gauge)
+    probe = AttentionProbe(value_norms(laid_out), found.append)
+    out = add_references(text, q, laid_out, mask, attention, probe)
     assert torch.equal(out, add_references(text, q, laid_out, mask, attention))
 
     expected = torch.zeros(rows, per_row, count, dtype=torch.float64)

@@ -44,7 +44,7 @@ def test_the_numbers(method, pictures):
     torch.testing.assert_close(ours.clip, torch.tensor([tokens]), rtol=1e-5, atol=1e-6)
     by_hand = torch.tensor([BY_HAND[method](face.double().tolist())])
     torch.testing.assert_close(ours.face, by_hand, rtol=1e-5, atol=1e-6)
-    assert ours.structure == 0.7
+    assert ours.shortcut_scale == 0.7
     normed = combined(Features(clip, face), method, normed=True)
     expected = by_hand / length(by_hand[0].tolist())
     torch.testing.assert_close(normed.face, expected, rtol=1e-5, atol=1e-6)

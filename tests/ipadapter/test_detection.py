@@ -6,7 +6,7 @@ import pytest
 import torch
 from ipadapter_pack.ipadapter import face_projections as faces
 from ipadapter_pack.ipadapter import projections as pictures
-from ipadapter_pack.ipadapter.choice import AUTO, Choice, Need, choose, choose_encoder
+from ipadapter_pack.ipadapter.choice import AUTO, Match, Requirements, choose, choose_encoder
 from ipadapter_pack.ipadapter.detection import (
     AdapterKind,
     EncoderKind,
@@ -244,18 +244,18 @@ PLUS, BASE, BASE_G = (
 FACE, FACE_PLUS = adapter(faces.FaceID, 0), adapter(faces.FaceIDPlus)
 
 
-def need(base="SD1.5", *encoders, kolors=False):
-    return Need(tuple(WIDTHS[base]), 64, kolors, frozenset(encoders or (H, G)))
+def requirements(base="SD1.5", *encoders, kolors=False):
+    return Requirements(tuple(WIDTHS[base]), 64, kolors, frozenset(encoders or (H, G)))
 
 
 def taken(found, preset=AUTO, **options):
-    choice = choose(found, preset, need(**options), "models/ipadapter")
-    return choice.name, choice.preset, choice.known
+    match = choose(found, preset, requirements(**options), "models/ipadapter")
+    return match.name, match.preset, match.known
 
 
 def refused(found, preset=AUTO, **options):
     with pytest.raises(IPAdapterError) as caught:
-        choose(found, preset, need(**options), "/models/ipadapter")
+        choose(found, preset, requirements(**options), "/models/ipadapter")
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -327,14 +327,14 @@ def test_a_version_that_only_the_name_tells():
 
 def test_auto_takes_what_has_its_encoder():
     found = {"ip-adapter-plus_sd15.bin": PLUS, "ip-adapter_sd15_vit-G.bin": BASE_G}
-    assert choose(found, AUTO, need("SD1.5", G), "").preset == "VIT-G"
-    assert choose(found, AUTO, need("SD1.5", L), "").preset == "PLUS"
+    assert choose(found, AUTO, requirements("SD1.5", G), "").preset == "VIT-G"
+    assert choose(found, AUTO, requirements("SD1.5", L), "").preset == "PLUS"
 
 
 def test_kolors_has_the_layers_of_sdxl():
     kolors = adapter(pictures.KolorsResampler, 1024, "SDXL")
     found = {"ip_adapter_plus_general.bin": kolors, "mine.bin": adapter(base="SDXL")}
-    need_l = Need(tuple(WIDTHS["SDXL"]), 64, True, frozenset([H, L]))
+    need_l = Requirements(tuple(WIDTHS["SDXL"]), 64, True, frozenset([H, L]))
     assert choose(found, AUTO, need_l, "").preset == "KOLORS PLUS"
     assert choose(found, AUTO, need_l._replace(kolors=False), "").name == "mine.bin"
     assert choose(found, "KOLORS PLUS", need_l._replace(kolors=False), "").kind is kolors
@@ -384,7 +384,7 @@ def test_a_file_chosen_by_name():
 
 
 def encoder_for(kind, found):
-    return choose_encoder(Choice("a.bin", kind, "PLUS", True), found, "/models/clip_vision")
+    return choose_encoder(Match("a.bin", kind, "PLUS", True), found, "/models/clip_vision")
 
 
 def test_an_encoder_is_taken_by_width():

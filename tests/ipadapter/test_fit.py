@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ipadapter_pack.ipadapter.errors import IPAdapterError
-from ipadapter_pack.ipadapter.fit import MODES, NOTHING, POSITIONS, fit
+from ipadapter_pack.ipadapter.fit import CLIP_MEAN, MODES, POSITIONS, fit
 from ipadapter_pack.ipadapter.preprocess import fit_to_encoder
 from PIL import Image
 
@@ -68,7 +68,7 @@ def test_pad_shows_the_whole_picture_between_borders(shape):
     inside = torch.zeros(64, 64, dtype=torch.bool)
     inside[top : top + height, left : left + width] = True
     border = padded[~inside]
-    assert torch.equal(border, torch.tensor(NOTHING).expand_as(border))
+    assert torch.equal(border, torch.tensor(CLIP_MEAN).expand_as(border))
     red, green = padded[top : top + height, left : left + width, :2].unbind(-1)
     for first, last in ((red[:, 0], red[:, -1]), (green[0], green[-1])):
         assert first.max() < 0.06

@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from ipadapter_pack.masks.layout import Area, crop
-from ipadapter_pack.masks.overlap import RULES, background, same_size, times
+from ipadapter_pack.masks.overlap import RULES, background, multiply, same_size
 
 RANGES = [(0.0, 1.0), (0.0, 0.5), (0.5, 1.0), (0.25, 0.75)]
 
@@ -157,9 +157,9 @@ def test_crop_of_a_picture_that_is_larger_than_the_mask():
 
 
 def test_times_takes_the_larger_size():
-    assert times(None, torch.ones(1, 2, 2)).shape == (1, 2, 2)
+    assert multiply(None, torch.ones(1, 2, 2)).shape == (1, 2, 2)
     small, large = torch.full((3, 2, 2), 0.5), torch.full((1, 4, 4), 0.5)
     for pair in ((small, large), (large, small)):
-        product = times(*pair)
+        product = multiply(*pair)
         assert product.shape == (3, 4, 4)
         assert (product == 0.25).all()

@@ -99,9 +99,9 @@ def check(layout, found, by_t, away=()):
         for i in range(LAYOUTS[layout][t][2])
     }
     assert found.keys() == wanted.keys()
-    for layer, (weight, steer_away) in wanted.items():
+    for layer, (weight, negative_only) in wanted.items():
         assert math.isclose(found[layer].weight, weight, rel_tol=1e-12), layer
-        assert found[layer].steer_away is steer_away, layer
+        assert found[layer].negative_only is negative_only, layer
 
 
 @pytest.mark.parametrize("layout", ["SD1.5", "SDXL"])

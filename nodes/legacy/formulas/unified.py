@@ -1,5 +1,5 @@
 """Version 2's presets, and the names by which its loaders found files. A file that goes by such a
-name is taken if what it holds fits; where none does, choice.py chooses by content alone."""
+name is taken if what it holds fits; where none does, match.py chooses by content alone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from ....ipadapter.choice import Choice, Need, fits, reads
+from ....ipadapter.choice import Match, Requirements, fits, reads
 from ....ipadapter.detection import AdapterKind, EncoderKind
 from ....ipadapter.errors import IPAdapterError
 from ....ipadapter.published import PRESETS, preset_of
@@ -79,18 +79,18 @@ def named(files: Iterable[str], pattern: str, ending: str = EITHER) -> list[str]
 
 
 def adapter_by_name(
-    names: Names, found: Mapping[str, AdapterKind | IPAdapterError], need: Need
-) -> Choice | None:
+    names: Names, found: Mapping[str, AdapterKind | IPAdapterError], requirements: Requirements
+) -> Match | None:
     """The first file of these names that is for the model, and reads faces if the preset does."""
     means = PRESETS[names.preset].family
-    for pattern in names.adapters(need.base):
+    for pattern in names.adapters(requirements.base):
         for name in named(found, pattern, names.ending):
             kind = found[name]
             if isinstance(kind, IPAdapterError) or bool(kind.family.face) != bool(means.face):
                 continue
-            if fits(kind, need):
+            if fits(kind, requirements):
                 known = preset_of(name) == names.preset
-                return Choice(name, kind, names.preset, known)
+                return Match(name, kind, names.preset, known)
     return None
 
 
