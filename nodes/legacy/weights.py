@@ -40,7 +40,7 @@ def follow(strategy: Strategy, image: Tensor | None) -> io.NodeOutput:
         numbers, strategy.timing, strategy.frames, strategy.start_frame, strategy.end_frame
     )
     if image is None:
-        pictures = [empty_output("image_1", NO_IMAGE), no_picture("image_2", NO_IMAGE)]
+        pictures = [empty_output("image_1", NO_IMAGE), empty_output("image_2", NO_IMAGE)]
         count = 0
     else:
         check_image(image, "image")
