@@ -64,7 +64,7 @@ class EncodedReference:
 class LayerSchedule(NamedTuple):
     """How the weight is spread over the layers, see weight_types/layers.py."""
 
-    name: str = "linear"
+    name: str = "even"
     second: float | None = None  # weight of the other part, in schedules that have two
     layer_weights: str = ""
     without: tuple[str, ...] = ()  # blocks that are left as they are

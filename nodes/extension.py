@@ -13,13 +13,13 @@ from .legacy.files import FILES as LEGACY_FILES
 from .loading import adapter, auto, insightface, openclip
 from .masking import adjust, color, color_map, draw, latent, preview
 from .references import encode_nodes, fit_image, saved
-from .regions import apply, apply_face, apply_regions, change, region
+from .regions import apply, apply_face, apply_regions, change, region, schedule
 from .sampling import attention_maps
 
 FILES = [
     *(auto, adapter, insightface, openclip),
     *(apply, apply_face),
-    *(region, apply_regions, change),
+    *(region, apply_regions, schedule, change),
     *(encode_nodes, saved, fit_image),
     *(draw, adjust, color, color_map, preview, attention_maps, latent),
     *LEGACY_FILES,

@@ -108,7 +108,7 @@ def _unknown_layout(order: Sequence[Transformer]) -> str:
     )
 
 
-def linear(at: Place, weight: float, second: float) -> LayerWeight:
+def even(at: Place, weight: float, second: float) -> LayerWeight:
     """The weight, everywhere."""
     return LayerWeight(weight)
 
@@ -161,7 +161,7 @@ def composition_precise(at: Place, weight: float, second: float) -> LayerWeight:
 
 
 SCHEDULES: dict[str, Schedule] = {
-    "linear": Schedule(linear),
+    "even": Schedule(even),
     "ease in": Schedule(ease(lambda depth: 1 - depth)),
     "ease out": Schedule(ease(lambda depth: depth)),
     "ease in-out": Schedule(ease(lambda depth: 1 - abs(2 * depth - 1))),

@@ -28,6 +28,7 @@ from ..shared.notices import warn
 from .compat import Compat, ways
 from .encode import CONCAT, Encoders, reference_of, see
 from .formulas.scaling import embeds_scaling
+from .sockets import WEIGHT_TYPES
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -79,7 +80,8 @@ class Settings:
 
     @property
     def schedule(self) -> LayerSchedule:
-        return LayerSchedule(self.weight_type, self.other, self.layer_weights, self.ways.without)
+        name = WEIGHT_TYPES.get(self.weight_type, self.weight_type)
+        return LayerSchedule(name, self.other, self.layer_weights, self.ways.without)
 
     @property
     def acts(self) -> bool:

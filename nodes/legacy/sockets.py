@@ -17,8 +17,13 @@ from .formulas.scaling import EMBEDS_SCALING
 Socket = Callable[..., Any]  # (optional) -> an input
 
 CATEGORY = "IPAdapter Regions/legacy"
-# This one only its node for style and composition had.
-WEIGHT_TYPES = [name for name in SCHEDULES if name != "strong style and composition"]
+# What version 2 calls weight types, as layer schedules. The one that is left out only its node for
+# style and composition had.
+WEIGHT_TYPES = {
+    "linear" if name == "even" else name: name
+    for name in SCHEDULES
+    if name != "strong style and composition"
+}
 COMBINE_EMBEDS = ["concat", "add", "subtract", "average", "norm average"]
 assert set(COMBINE_EMBEDS) - {"concat"} <= METHODS.keys()
 
@@ -100,7 +105,7 @@ SOCKETS: dict[str, Socket] = {
         "sharpening", 0.0, 0.0, 1.0, 0.05, "Sharpens what the encoder is shown; 0 does not."
     ),
     "weight_type": partial(
-        io.Combo.Input, "weight_type", options=WEIGHT_TYPES,
+        io.Combo.Input, "weight_type", options=list(WEIGHT_TYPES),
         tooltip="How the weight is spread over the layers: layer_schedule of Apply IPAdapter.",
     ),
     "combine_embeds": partial(

@@ -21,7 +21,7 @@ from ...ipadapter.errors import IPAdapterError
 from ...ipadapter.projections import Projection
 from ..model.layers import LayerShape, find_layers
 from ..shared.files import InUse, full_path, read_file
-from ..shared.inputs import IPAdapterSocket
+from ..shared.inputs import CATEGORY, IPAdapterSocket
 from .feature_cache import FeatureCache
 
 
@@ -110,7 +110,7 @@ class IPAdapterModelLoader(io.ComfyNode):
         return io.Schema(
             node_id="IPAdapterModelLoader",
             display_name="Load IPAdapter Model",
-            category="IPAdapter Regions",
+            category=CATEGORY,
             description="Loads an IP-Adapter: what lets a model read pictures as prompts. "
             "It must be made for the same base model as your checkpoint (SD1.5 or SDXL).",
             search_aliases=["ipadapter", "ip-adapter", "image prompt", "load ip adapter"],

@@ -18,7 +18,7 @@ from ...ipadapter.published import PRESETS, File, is_published_as
 from ..model.layers import encoder_hid_proj, find_layers
 from ..model.lora import apply_face_lora, apply_lora
 from ..shared.files import InUse, full_path, read_file
-from ..shared.inputs import IPAdapterSocket
+from ..shared.inputs import CATEGORY, IPAdapterSocket
 from ..shared.notices import warn
 from .adapter import AdapterBundle, LoadedAdapter, NamedAdapter, load_adapter
 from .insightface import load_insightface
@@ -32,7 +32,7 @@ class IPAdapterAutoLoader(io.ComfyNode):
         return io.Schema(
             node_id="IPAdapterAutoLoader",
             display_name="IPAdapter Auto Loader",
-            category="IPAdapter Regions",
+            category=CATEGORY,
             description="Finds the adapter that fits your model, and with it the image encoder, "
             "the LoRA and the face models that it needs, by what the files hold. It says what it "
             "took, or what is missing and where to put it.",

@@ -13,7 +13,7 @@ from torch import Tensor
 from ...ipadapter import faces
 from ...ipadapter.errors import IPAdapterError
 from ...ipadapter.preprocess import rgb
-from ..shared.inputs import InsightFaceSocket
+from ..shared.inputs import ADVANCED, InsightFaceSocket
 from ..shared.notices import warn
 from .insightface_models import (
     PROVIDERS,
@@ -36,7 +36,7 @@ class IPAdapterInsightFaceLoader(io.ComfyNode):
         return io.Schema(
             node_id="IPAdapterInsightFaceLoader",
             display_name="Load InsightFace",
-            category="IPAdapter Regions",
+            category=ADVANCED,
             description="Loads the models that find and recognise faces, for FaceID adapters. "
             "The published ones (buffalo_l, antelopev2) are for non-commercial research only; "
             "none is downloaded. Needs the Python package insightface.",

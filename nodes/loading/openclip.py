@@ -19,6 +19,7 @@ from ...ipadapter.errors import IPAdapterError
 from ...ipadapter.preprocess import fit_to_encoder, rgb
 from ...ipadapter.vision_layouts import vision_tensors
 from ..shared.files import full_path, read_file
+from ..shared.inputs import ADVANCED
 from ..shared.notices import warn
 from .openclip_towers import (
     AUTO,
@@ -38,7 +39,7 @@ class LoadOpenCLIPVision(io.ComfyNode):
         return io.Schema(
             node_id="IPAdapterOpenCLIPVisionLoader",
             display_name="Load CLIP Vision (OpenCLIP)",
-            category="IPAdapter Regions",
+            category=ADVANCED,
             description="Loads an image encoder that ComfyUI's Load CLIP Vision cannot load or "
             "loads wrongly: other sizes, quickgelu, EVA and SigLIP. Needs the Python package "
             "open_clip_torch. ViT-H and ViT-bigG of the published adapters need no more than "

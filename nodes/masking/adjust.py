@@ -9,7 +9,7 @@ from ...ipadapter.errors import IPAdapterError, pick
 from ...masks.edges import adjust
 from ...masks.fit import MODES, fit
 from ..shared.checks import check_image, check_mask
-from ..shared.inputs import LARGEST
+from ..shared.inputs import ADVANCED, LARGEST
 
 FARTHEST = 1024  # pixels that a mask grows
 
@@ -20,7 +20,7 @@ class AdjustMask(io.ComfyNode):
         return io.Schema(
             node_id="IPAdapterAdjustMask",
             display_name="Adjust Mask (IPAdapter)",
-            category="IPAdapter Regions",
+            category=ADVANCED,
             description="Makes a mask black and white, larger or smaller, or turns it around, in "
             "this order.",
             search_aliases=[
@@ -70,7 +70,7 @@ class FitMask(io.ComfyNode):
         return io.Schema(
             node_id="IPAdapterFitMask",
             display_name="Fit Mask (IPAdapter)",
-            category="IPAdapter Regions",
+            category=ADVANCED,
             description="Brings a mask to the size of a picture or a latent. Regions stretch a "
             "mask of another shape; here you decide what happens to it instead.",
             search_aliases=["resize mask", "scale mask", "crop mask", "pad mask", "mask size"],

@@ -5,6 +5,7 @@ from comfy_api.latest import io
 from ...ipadapter.errors import IPAdapterError
 from ...masks.color import SOFT_EDGE, mask_from_color
 from ..shared.checks import check_image
+from ..shared.inputs import ADVANCED
 from ..shared.notices import warn
 
 
@@ -14,7 +15,7 @@ class MaskFromColor(io.ComfyNode):
         return io.Schema(
             node_id="IPAdapterMaskFromColor",
             display_name="Mask From Color (IPAdapter)",
-            category="IPAdapter Regions",
+            category=ADVANCED,
             description="Turns one color of a painted picture into a mask: one color per region.",
             search_aliases=[
                 "color to mask",

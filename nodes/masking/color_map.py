@@ -8,6 +8,7 @@ from ...ipadapter.errors import IPAdapterError, pick
 from ...masks.color import FARTHEST, Color, partition, write_color
 from ...masks.palette import MOST, find_colors, read_colors
 from ..shared.checks import check_image
+from ..shared.inputs import CATEGORY
 from ..shared.notices import show_on_node, warn
 from ..shared.progress import one_by_one
 from .swatches import swatches
@@ -22,7 +23,7 @@ class MasksFromColorMap(io.ComfyNode):
         return io.Schema(
             node_id="IPAdapterMasksFromColorMap",
             display_name="Masks From Color Map (IPAdapter)",
-            category="IPAdapter Regions",
+            category=CATEGORY,
             description="Turns a picture painted in flat colors into one attention mask per color. "
             "Together the masks cover the picture: no rim stays unclaimed. The node shows the "
             "colors, their numbers and how much of the picture each has.",

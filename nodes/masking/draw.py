@@ -9,7 +9,7 @@ from ...ipadapter.errors import pick
 from ...masks.edges import DIRECTIONS, feather_shape
 from ...masks.shapes import CURVES, OPERATIONS, composite, feather, solid
 from ..shared.checks import check_mask
-from ..shared.inputs import LARGEST
+from ..shared.inputs import ADVANCED, CATEGORY, LARGEST
 from .adjust import pictures_for_size, side_input, wanted_size
 
 
@@ -19,7 +19,7 @@ class SolidMask(io.ComfyNode):
         return io.Schema(
             node_id="IPAdapterSolidMask",
             display_name="Solid Mask (IPAdapter)",
-            category="IPAdapter Regions",
+            category=CATEGORY,
             description="Makes a mask with one value everywhere, a canvas to combine regions on, or in "
             "one box of it, a region.",
             search_aliases=[
@@ -88,7 +88,7 @@ class FeatherMask(io.ComfyNode):
         return io.Schema(
             node_id="IPAdapterFeatherMask",
             display_name="Feather Mask (IPAdapter)",
-            category="IPAdapter Regions",
+            category=CATEGORY,
             description="Fades a mask towards the sides of its canvas, or along its own edge, so that "
             "a region runs softly into what lies beside it.",
             search_aliases=[
@@ -170,7 +170,7 @@ class MaskComposite(io.ComfyNode):
         return io.Schema(
             node_id="IPAdapterMaskComposite",
             display_name="Mask Composite (IPAdapter)",
-            category="IPAdapter Regions",
+            category=ADVANCED,
             description="Places one mask on another and combines the two where they overlap.",
             search_aliases=["combine masks", "blend masks", "paste mask", "add masks", "layer"],
             inputs=[

@@ -23,6 +23,7 @@ from ...masks.video import (
     reduce_time,
 )
 from ..shared.checks import check_mask
+from ..shared.inputs import ADVANCED
 from ..shared.notices import warn
 from .latent_sizes import Place, read
 
@@ -33,7 +34,7 @@ class MaskToLatentSpace(io.ComfyNode):
         return io.Schema(
             node_id="IPAdapterMaskToLatentSpace",
             display_name="Mask To Latent Space (IPAdapter)",
-            category="IPAdapter Regions",
+            category=ADVANCED,
             description="Gives a latent the mask of what a sampler repaints, one value per latent "
             "cell and latent frame, with the frames of a video grouped as its VAE groups them. "
             "This is not an attention mask, nor one of a text prompt.",

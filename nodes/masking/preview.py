@@ -12,6 +12,7 @@ from ...ipadapter.errors import IPAdapterError, pick
 from ...masks.layout import per_latent, same_shape
 from ...masks.views import attention_levels, gray, overlay, statistics
 from ..shared.checks import check_image, check_mask
+from ..shared.inputs import CATEGORY
 from ..shared.notices import show_on_node, warn
 
 CELL = 8  # pixels of a picture per latent cell, along a side
@@ -25,7 +26,7 @@ class PreviewMask(io.ComfyNode):
         return io.Schema(
             node_id="IPAdapterPreviewMask",
             display_name="Preview Mask (IPAdapter)",
-            category="IPAdapter Regions",
+            category=CATEGORY,
             description="Shows a mask on the node, alone, over a picture, or as the layers of the "
             "model see it, says how much it covers, and hands it on as it is. Nothing is saved.",
             search_aliases=[

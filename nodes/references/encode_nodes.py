@@ -15,7 +15,7 @@ from ...ipadapter.noise import NOISES
 from ...ipadapter.reference import EncodedReference, Features, PromptPair
 from ..loading.adapter import accept_adapter
 from ..shared.checks import check_image
-from ..shared.inputs import IPAdapterSocket, ReferenceSocket, clip_vision
+from ..shared.inputs import ADVANCED, IPAdapterSocket, ReferenceSocket, clip_vision
 from ..shared.notices import warn
 from .encode import negative_features, picture_features, project, refuse_faces, tile_features
 from .provenance import check_adapter, made_with
@@ -31,7 +31,7 @@ class EncodeReference(io.ComfyNode):
         return io.Schema(
             node_id="IPAdapterEncodeReference",
             display_name="Encode Reference",
-            category="IPAdapter Regions",
+            category=ADVANCED,
             description="Makes a reference of pictures: what the encoder sees in them, as the "
             "adapter reads it. Several Apply nodes can share it, and it can be combined and saved.",
             search_aliases=[
@@ -166,7 +166,7 @@ class CombineReferences(io.ComfyNode):
         return io.Schema(
             node_id="IPAdapterCombineReferences",
             display_name="Combine References",
-            category="IPAdapter Regions",
+            category=ADVANCED,
             description="Makes one reference of several, by calculating with what the encoder saw "
             "in their pictures. Their pictures may be of different sizes.",
             search_aliases=[

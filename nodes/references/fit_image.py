@@ -6,6 +6,7 @@ from torch import Tensor
 
 from ...ipadapter.fit import MODES, POSITIONS, fit
 from ..shared.checks import check_image
+from ..shared.inputs import ADVANCED
 from ..shared.progress import one_by_one
 
 
@@ -15,7 +16,7 @@ class FitImage(io.ComfyNode):
         return io.Schema(
             node_id="IPAdapterFitImage",
             display_name="Fit Image",
-            category="IPAdapter Regions",
+            category=ADVANCED,
             description="Makes pictures square before the encoder does, which would cut off all but "
             "the centre. The node shows what comes out, which is what the encoder sees.",
             search_aliases=["Prep Image For ClipVision", "crop", "pad", "tiles", "square"],

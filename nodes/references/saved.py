@@ -15,7 +15,7 @@ from ...ipadapter.header import meta_tensors, read_header
 from ...ipadapter.reference import EncodedReference
 from ...ipadapter.saved import check_finite, check_tensors, pack, unpack
 from ..loading.adapter import LoadedAdapter, accept_adapter
-from ..shared.inputs import IPAdapterSocket, ReferenceSocket
+from ..shared.inputs import ADVANCED, IPAdapterSocket, ReferenceSocket
 from ..shared.notices import warn
 from .provenance import check_adapter
 
@@ -29,7 +29,7 @@ class SaveReference(io.ComfyNode):
         return io.Schema(
             node_id="IPAdapterSaveReference",
             display_name="Save Reference",
-            category="IPAdapter Regions",
+            category=ADVANCED,
             description="Writes a reference into ComfyUI's output folder, where Load Reference finds "
             "it. Nothing is overwritten. Pictures and models are not in the file.",
             search_aliases=["IPAdapter Save Embeds", "save face", "export reference"],
@@ -100,7 +100,7 @@ class LoadReference(io.ComfyNode):
         return io.Schema(
             node_id="IPAdapterLoadReference",
             display_name="Load Reference",
-            category="IPAdapter Regions",
+            category=ADVANCED,
             description="Reads a reference that Save Reference wrote. It is checked: a reference "
             "means nothing to another adapter.",
             search_aliases=["IPAdapter Load Embeds", "load face", "import reference"],

@@ -19,16 +19,17 @@ from ..references.provenance import check_adapter
 from ..sampling.patching import add_region
 from ..shared.checks import check_images, check_mask
 from ..shared.inputs import (
+    CATEGORY,
     IPAdapterSocket,
     ReferenceSocket,
     attn_mask,
     clip_vision,
     layer_schedule,
-    over_time,
     strength,
 )
 from ..shared.notices import warn
-from .over_time import limit_step_masks, read_over_time
+from .over_time import limit_step_masks
+from .schedule import WeightSchedule, accept_schedule
 
 IMAGE_NEGATIVE = (
     "A picture to steer away from, shown to the negative prompt in place of what noise would make."
@@ -56,7 +57,7 @@ class ApplyIPAdapter(io.ComfyNode):
         return io.Schema(
             node_id="IPAdapterApply",
             display_name="Apply IPAdapter",
-            category="IPAdapter Regions",
+            category=CATEGORY,
             description="Lets a picture act as a prompt, only where attn_mask is white. Chain one "
             "node per reference: all of them share one sampling pass.",
             search_aliases=[
@@ -92,7 +93,6 @@ class ApplyIPAdapter(io.ComfyNode):
                     "the Auto Loader's strength, else at 1, unless the model already carries it.",
                 ),
                 *layer_schedule(),
-                *over_time(),
             ],
             outputs=[
                 io.Model.Output(
@@ -118,18 +118,15 @@ class ApplyIPAdapter(io.ComfyNode):
         attn_mask: Tensor | None = None,
         image_negative: Tensor | None = None,
         reference: EncodedReference | None = None,
-        layer_schedule: str = "linear",
-        second_weight: float | None = None,
-        layer_weights: str = "",
-        frame_weights: str = "",
-        step_weights: str = "",
-        step_masks: Tensor | None = None,
+        layer_schedule: str = "even",
+        schedule: WeightSchedule | None = None,
     ) -> io.NodeOutput:
         adapter = accept_adapter(ipadapter)
         if (image is None) == (reference is None):
             what = "neither is" if image is None else "both are"
             raise IPAdapterError(f"image and reference: {what} connected; connect one of the two")
         check_images(image=image, image_negative=image_negative)
+        varied = accept_schedule(schedule)
         settings = RegionSettings(
             mask=check_settings(attn_mask, start_at, end_at),
             weight=weight,
@@ -137,8 +134,8 @@ class ApplyIPAdapter(io.ComfyNode):
             start_at=start_at,
             end_at=end_at,
             unfold_batch=unfold_batch,
-            schedule=LayerSchedule(layer_schedule, second_weight, layer_weights),
-            over_time=read_over_time(frame_weights, step_weights, step_masks),
+            schedule=LayerSchedule(layer_schedule, varied.second_weight, varied.layer_weights),
+            over_time=varied.over_time,
         )
         if does_nothing(settings.schedule, weight):
             return io.NodeOutput(model)

@@ -23,9 +23,9 @@ from ..references.face_inputs import (
     version,
 )
 from ..references.provenance import made_with
-from ..shared.inputs import ReferenceSocket, attn_mask, layer_schedule, over_time, strength
+from ..shared.inputs import ADVANCED, CATEGORY, ReferenceSocket, attn_mask, layer_schedule, strength
 from .apply import apply_region, check_settings
-from .over_time import read_over_time
+from .schedule import WeightSchedule, accept_schedule
 
 CROPS = "The faces as the encoder sees them, one picture each."
 
@@ -36,7 +36,7 @@ class ApplyIPAdapterFaceID(io.ComfyNode):
         return io.Schema(
             node_id="IPAdapterApplyFaceID",
             display_name="Apply IPAdapter FaceID",
-            category="IPAdapter Regions",
+            category=CATEGORY,
             description="Lets a person's face act as a prompt, only where attn_mask is white, with "
             "the LoRA that FaceID adapters bring. FaceID weights and face models are for "
             "non-commercial research only.",
@@ -71,7 +71,6 @@ class ApplyIPAdapterFaceID(io.ComfyNode):
                 ),
                 plus_version(),
                 *layer_schedule(),
-                *over_time(),
             ],
             outputs=[
                 io.Model.Output(
@@ -103,13 +102,10 @@ class ApplyIPAdapterFaceID(io.ComfyNode):
         face_index: int = 0,
         lora_strength: float = 1.0,
         plus_version: str = "by file name",
-        layer_schedule: str = "linear",
-        second_weight: float | None = None,
-        layer_weights: str = "",
-        frame_weights: str = "",
-        step_weights: str = "",
-        step_masks: Tensor | None = None,
+        layer_schedule: str = "even",
+        schedule: WeightSchedule | None = None,
     ) -> io.NodeOutput:
+        varied = accept_schedule(schedule)
         settings = RegionSettings(
             mask=check_settings(attn_mask, start_at, end_at),
             weight=weight,
@@ -117,8 +113,8 @@ class ApplyIPAdapterFaceID(io.ComfyNode):
             start_at=start_at,
             end_at=end_at,
             unfold_batch=unfold_batch,
-            schedule=LayerSchedule(layer_schedule, second_weight, layer_weights),
-            over_time=read_over_time(frame_weights, step_weights, step_masks),
+            schedule=LayerSchedule(layer_schedule, varied.second_weight, varied.layer_weights),
+            over_time=varied.over_time,
         )
         adapter = accept_adapter(ipadapter)
         loaded = adapter.loaded
@@ -143,7 +139,7 @@ class EncodeFaceID(io.ComfyNode):
         return io.Schema(
             node_id="IPAdapterEncodeFaceID",
             display_name="Encode FaceID",
-            category="IPAdapter Regions",
+            category=ADVANCED,
             description="Encodes faces once, to save them, combine them, or apply them in several "
             "places. Apply IPAdapter takes the result as its reference.",
             search_aliases=["faceid", "face embeds", "encode face", "insightface"],

@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from ...ipadapter.errors import IPAdapterError, pick
 from ...masks.overlap import RULES, background
 from ..loading.adapter import accept_adapter
-from ..shared.inputs import IPAdapterSocket, RegionSocket, clip_vision
+from ..shared.inputs import CATEGORY, IPAdapterSocket, RegionSocket, clip_vision
 from ..shared.notices import warn
 from .apply import apply_source
 from .conditioning import Conditioning, joined_text, with_frames
@@ -26,7 +26,7 @@ class ApplyIPAdapterRegions(io.ComfyNode):
         return io.Schema(
             node_id="IPAdapterApplyRegions",
             display_name="Apply IPAdapter Regions",
-            category="IPAdapter Regions",
+            category=CATEGORY,
             description="Puts any number of regions into a model at once: the same as a chain of "
             "Apply IPAdapter nodes, in one sampling pass, with a rule for masks that overlap.",
             search_aliases=[

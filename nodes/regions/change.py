@@ -13,7 +13,7 @@ from ...ipadapter.reference import Region
 from ...masks.layout import Area, crop
 from ..model.lora import remove_face_lora
 from ..sampling.patching import change_regions, regions_of, remove_regions
-from ..shared.inputs import LARGEST
+from ..shared.inputs import ADVANCED, LARGEST
 from ..shared.notices import warn
 
 
@@ -23,7 +23,7 @@ class CropRegions(io.ComfyNode):
         return io.Schema(
             node_id="IPAdapterCropRegions",
             display_name="Crop Regions",
-            category="IPAdapter Regions",
+            category=ADVANCED,
             description="Cuts every region of a model to a rectangle of the picture, for a second "
             "pass over that part alone: a detailer, a tile, a cropped inpaint.",
             search_aliases=["detailer", "tile", "crop mask", "inpaint crop", "upscale"],
@@ -110,7 +110,7 @@ class RemoveReferences(io.ComfyNode):
         return io.Schema(
             node_id="IPAdapterRemove",
             display_name="Remove IPAdapter",
-            category="IPAdapter Regions",
+            category=ADVANCED,
             description="Takes all references out of a model again, with the LoRA inside a "
             "FaceID adapter. For a pass that must not see them.",
             search_aliases=["reset", "clear ipadapter", "bypass", "without references"],

@@ -7,24 +7,10 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from ...ipadapter.reference import OverTime, RegionSettings
+from ...ipadapter.reference import RegionSettings
 from ...masks.layout import same_shape
 from ...masks.overlap import largest, multiply
-from ...weight_types.steps import read_curve, read_numbers
-from ..shared.checks import check_mask
 from ..shared.notices import warn
-
-
-def read_over_time(frame_weights: str, step_weights: str, step_masks: Tensor | None) -> OverTime:
-    """The step masks are [1, H, W] each."""
-    masks = () if step_masks is None else check_mask(step_masks, "step_masks").split(1)
-    if masks and not any(mask.any() for mask in masks):
-        warn("step_masks are all black: this reference does nothing")
-    return OverTime(
-        read_numbers(frame_weights, "frame_weights"),
-        read_curve(step_weights, "step_weights"),
-        masks,
-    )
 
 
 def warn_stretched(masks: Sequence[Tensor | None]) -> None:

@@ -13,17 +13,17 @@ from ...weight_types.attention import find_weight_type
 from ...weight_types.layers import does_nothing
 from ..shared.checks import check_image
 from ..shared.inputs import (
+    CATEGORY,
     ReferenceSocket,
     RegionSocket,
     layer_schedule,
-    over_time,
     step_range,
     weight,
     weight_type,
 )
 from .apply import ReferenceSource, check_settings
 from .conditioning import Conditioning
-from .over_time import read_over_time
+from .schedule import WeightSchedule, accept_schedule
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ class IPAdapterRegion(io.ComfyNode):
         return io.Schema(
             node_id="IPAdapterRegion",
             display_name="IPAdapter Region",
-            category="IPAdapter Regions",
+            category=CATEGORY,
             description="One region for Apply IPAdapter Regions: a picture, where and how strongly it "
             "acts, and, if wanted, a text of its own for the same place.",
             search_aliases=[
@@ -77,7 +77,6 @@ class IPAdapterRegion(io.ComfyNode):
                     tooltip="On: picture 1 goes to latent 1, picture 2 to latent 2, and so on, as "
                     "for animation. Off: every latent sees all pictures.",
                 ),
-                *over_time(),
                 io.Conditioning.Input("positive", optional=True, tooltip=OWN_TEXT),
                 io.Conditioning.Input(
                     "negative",
@@ -99,15 +98,11 @@ class IPAdapterRegion(io.ComfyNode):
         attn_mask: Tensor | None = None,
         weight: float = 1.0,
         weight_type: str = "original",
-        layer_schedule: str = "linear",
-        second_weight: float | None = None,
-        layer_weights: str = "",
+        layer_schedule: str = "even",
+        schedule: WeightSchedule | None = None,
         start_at: float = 0.0,
         end_at: float = 1.0,
         unfold_batch: bool = False,
-        frame_weights: str = "",
-        step_weights: str = "",
-        step_masks: Tensor | None = None,
         positive: Conditioning | None = None,
         negative: Conditioning | None = None,
     ) -> io.NodeOutput:
@@ -120,6 +115,7 @@ class IPAdapterRegion(io.ComfyNode):
             )
         if image is not None:
             check_image(image, "image")
+        varied = accept_schedule(schedule)
         settings = RegionSettings(
             mask=check_settings(attn_mask, start_at, end_at, "region"),
             weight=weight,
@@ -127,8 +123,8 @@ class IPAdapterRegion(io.ComfyNode):
             start_at=start_at,
             end_at=end_at,
             unfold_batch=unfold_batch,
-            schedule=LayerSchedule(layer_schedule, second_weight, layer_weights),
-            over_time=read_over_time(frame_weights, step_weights, step_masks),
+            schedule=LayerSchedule(layer_schedule, varied.second_weight, varied.layer_weights),
+            over_time=varied.over_time,
         )
         pictured = image is not None or reference is not None
         acts = pictured and not does_nothing(settings.schedule, weight)

@@ -13,6 +13,7 @@ from torch import Tensor
 from ...ipadapter.errors import pick
 from ...masks.grid import to_grid
 from ..model.layers import unet_of
+from ..shared.inputs import ADVANCED
 from .recording import RECORD_KEY, Record
 
 RecordSocket = io.Custom("IPADAPTER_RECORD")
@@ -24,7 +25,7 @@ class RecordAttention(io.ComfyNode):
         return io.Schema(
             node_id="IPAdapterRecordAttention",
             display_name="Record Attention",
-            category="IPAdapter Regions",
+            category=ADVANCED,
             description="Notes while sampling how strongly each reference acts at each place, for "
             "Attention Maps. The picture stays the same to the bit.",
             search_aliases=["attention map", "heatmap", "debug", "visualize reference"],
@@ -64,7 +65,7 @@ class AttentionMaps(io.ComfyNode):
         return io.Schema(
             node_id="IPAdapterAttentionMaps",
             display_name="Attention Maps",
-            category="IPAdapter Regions",
+            category=ADVANCED,
             description="Draws where each reference acted in a sampling run: a picture per "
             "reference, bright where it changes attention most.",
             search_aliases=["attention map", "heatmap", "where does a reference act", "debug"],

@@ -9,12 +9,15 @@ from comfy_api.latest import io
 from ...weight_types.attention import WEIGHT_TYPES
 from ...weight_types.layers import SCHEDULES
 
+CATEGORY = "IPAdapter Regions"
+ADVANCED = f"{CATEGORY}/advanced"
 LARGEST = 16384  # ComfyUI's own limit for a width or a height, in pixels
 
 IPAdapterSocket = io.Custom("IPADAPTER")
 ReferenceSocket = io.Custom("IPADAPTER_REFERENCE")
 RegionSocket = io.Custom("IPADAPTER_REGION")
 InsightFaceSocket = io.Custom("INSIGHTFACE")
+ScheduleSocket = io.Custom("IPADAPTER_SCHEDULE")
 
 
 def strength(noise: str) -> list[Any]:
@@ -69,36 +72,6 @@ def step_range() -> list[Any]:
     ]
 
 
-def over_time() -> list[Any]:
-    """frame_weights, step_weights, step_masks."""
-    return [
-        io.String.Input(
-            "frame_weights",
-            default="",
-            optional=True,
-            advanced=True,
-            tooltip="For a batch or a clip: a factor of weight for each latent, such as 1, 0.5, 0; "
-            "the last is for all that follow; 0.5 is written with a point. Empty: 1 for all.",
-        ),
-        io.String.Input(
-            "step_weights",
-            default="",
-            optional=True,
-            advanced=True,
-            tooltip="A factor of weight over the steps, on the scale of start_at and end_at: "
-            "'0: 1, 0.6: 1, 1: 0.2' with straight lines between, or '1, 0.5, 0' evenly spread; "
-            "0.5 is written with a point. Empty: 1 all along.",
-        ),
-        io.Mask.Input(
-            "step_masks",
-            optional=True,
-            advanced=True,
-            tooltip="A batch of attention masks over the steps: the first for the first part of the "
-            "noise schedule, and so on, in equal parts. Multiplied with attn_mask.",
-        ),
-    ]
-
-
 def clip_vision() -> Any:
     return io.ClipVision.Input(
         "clip_vision",
@@ -120,36 +93,21 @@ def attn_mask() -> Any:
 
 
 def layer_schedule() -> list[Any]:
-    """layer_schedule, second_weight, layer_weights."""
+    """layer_schedule, schedule."""
     return [
         io.Combo.Input(
             "layer_schedule",
             options=list(SCHEDULES),
-            default="linear",
+            default="even",
             optional=True,
-            tooltip="How the weight is spread over the layers. linear: evenly. style transfer: only "
-            "the layers that make the style; composition: only those that arrange the picture; "
-            "precise: and steers away from the other of the two. ease, weak, strong: more or less "
-            "in the early, middle or late layers.",
+            tooltip="How the weight is spread over the layers. even: the same in all. style "
+            "transfer: only the layers that make the style; composition: only those that arrange "
+            "the picture; precise: and steers away from the other of the two. ease, weak, strong: "
+            "more or less in the early, middle or late layers.",
         ),
-        io.Float.Input(
-            "second_weight",
-            default=1.0,
-            min=-5.0,
-            max=5.0,
-            step=0.05,
+        ScheduleSocket.Input(
+            "schedule",
             optional=True,
-            advanced=True,
-            tooltip="Only for schedules with two parts. style and composition: the weight of the "
-            "composition. precise: how strongly to steer away from the other part; 0 does not.",
-        ),
-        io.String.Input(
-            "layer_weights",
-            default="",
-            optional=True,
-            advanced=True,
-            tooltip="Weights of your own, times weight: 'style: 1, composition: 0.3', 'output: 1', "
-            "'input 8: 0.5', or by number as '3: 1, 6: 0.5'. What is not named gets 0. Empty: "
-            "layer_schedule alone decides.",
+            tooltip="From IPAdapter Schedule: other weights for single layers, frames or steps.",
         ),
     ]

@@ -8,6 +8,7 @@ import comfy.context_windows
 import torch
 from ipadapter_pack.nodes.loading.adapter import LoadedAdapter
 from ipadapter_pack.nodes.regions.apply import ApplyIPAdapter
+from ipadapter_pack.nodes.regions.schedule import IPAdapterSchedule
 from ipadapter_pack.tests import tiny
 from torch import Tensor
 
@@ -21,10 +22,21 @@ def adapter(layout: str = "SD1.5", kind: str = "base", seed: int = 0) -> LoadedA
 
 
 def apply(model: Any, loaded: Any, image: Tensor | int | None = 0, /, **inputs: Any) -> Any:
-    """The Apply node, called as ComfyUI calls it."""
+    """The Apply node, called as ComfyUI calls it, with a Schedule node for what that one takes."""
     picture = tiny.picture(image) if isinstance(image, int) else image
+    inputs = with_schedule(inputs)
     inputs = {"clip_vision": ENCODER, "image": picture, **inputs}
     return ApplyIPAdapter.execute(ipadapter=loaded, model=model, **inputs)[0]
+
+
+SCHEDULED = ("second_weight", "layer_weights", "frame_weights", "step_weights", "step_masks")
+
+
+def with_schedule(inputs: dict[str, Any]) -> dict[str, Any]:
+    """With what IPAdapter Schedule makes of its inputs, where there are any."""
+    scheduled = {name: inputs[name] for name in SCHEDULED if name in inputs}
+    rest = {name: value for name, value in inputs.items() if name not in scheduled}
+    return rest | {"schedule": IPAdapterSchedule.execute(**scheduled)[0]} if scheduled else rest
 
 
 def left_half(height: int = 64, width: int = 64) -> Tensor:

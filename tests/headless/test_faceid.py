@@ -18,7 +18,7 @@ from ipadapter_pack.nodes.regions.apply_face import ApplyIPAdapterFaceID, Encode
 from ipadapter_pack.nodes.regions.change import RemoveReferences
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless import oracle
-from ipadapter_pack.tests.headless.support import ENCODER, apply, left_half
+from ipadapter_pack.tests.headless.support import ENCODER, apply, left_half, with_schedule
 from ipadapter_pack.tests.near import assert_near
 from ipadapter_pack.workflows.tiny import faces as tiny_faces
 from safetensors.torch import load_file, save_file
@@ -44,7 +44,9 @@ def face_adapter(kind="faceid", layout="SD1.5", name="tiny.bin", **options):
 def apply_face(recogniser, loaded, image=ANNA, model=None, **inputs):
     inputs = {"clip_vision": ENCODER, "insightface": recogniser, **inputs}
     model = model or tiny.shared_model()
-    return ApplyIPAdapterFaceID.execute(ipadapter=loaded, image=image, model=model, **inputs)
+    return ApplyIPAdapterFaceID.execute(
+        ipadapter=loaded, image=image, model=model, **with_schedule(inputs)
+    )
 
 
 def encode_face(recogniser, loaded, image, **inputs):

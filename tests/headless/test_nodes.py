@@ -3,19 +3,24 @@
 import folder_paths
 import pytest
 from ipadapter_pack.nodes.extension import register_model_folder
+from ipadapter_pack.nodes.shared.inputs import ADVANCED, CATEGORY
 from ipadapter_pack.tests.headless.packs import own_nodes
 from ipadapter_pack.weight_types.layers import SCHEDULES
 
 import nodes as comfyui_nodes
 
 # id: display name, inputs in the order of widgets and sockets
+FRONT = [
+    "IPAdapterAutoLoader", "IPAdapterModelLoader", "IPAdapterApply", "IPAdapterApplyFaceID",
+    "IPAdapterRegion", "IPAdapterApplyRegions", "IPAdapterSolidMask", "IPAdapterFeatherMask",
+    "IPAdapterMasksFromColorMap", "IPAdapterPreviewMask",
+]  # fmt: skip
 PUBLIC = {
     "IPAdapterModelLoader": ("Load IPAdapter Model", "ipadapter_file"),
     "IPAdapterApply": (
         "Apply IPAdapter",
         "ipadapter clip_vision image model weight noise weight_type start_at end_at unfold_batch "
-        "attn_mask image_negative reference layer_schedule second_weight layer_weights "
-        "frame_weights step_weights step_masks",
+        "attn_mask image_negative reference layer_schedule schedule",
     ),
     "IPAdapterAutoLoader": ("IPAdapter Auto Loader", "model preset lora_strength provider"),
     "IPAdapterInsightFaceLoader": ("Load InsightFace", "provider model_name"),
@@ -24,8 +29,7 @@ PUBLIC = {
         "Apply IPAdapter FaceID",
         "ipadapter clip_vision insightface image model weight noise weight_type start_at end_at "
         "faceid_v2 weight_v2 unfold_batch attn_mask face_select face_index lora_strength "
-        "plus_version layer_schedule second_weight layer_weights frame_weights step_weights "
-        "step_masks",
+        "plus_version layer_schedule schedule",
     ),
     "IPAdapterEncodeFaceID": (
         "Encode FaceID",
@@ -43,8 +47,12 @@ PUBLIC = {
     "IPAdapterFitImage": ("Fit Image", "image mode crop_position size"),
     "IPAdapterRegion": (
         "IPAdapter Region",
-        "image reference attn_mask weight weight_type layer_schedule second_weight layer_weights "
-        "start_at end_at unfold_batch frame_weights step_weights step_masks positive negative",
+        "image reference attn_mask weight weight_type layer_schedule schedule start_at end_at "
+        "unfold_batch positive negative",
+    ),
+    "IPAdapterSchedule": (
+        "IPAdapter Schedule",
+        "second_weight layer_weights frame_weights step_weights step_masks",
     ),
     "IPAdapterApplyRegions": (
         "Apply IPAdapter Regions",
@@ -100,10 +108,16 @@ def test_names_and_order_are_for_ever(schemas):
 @pytest.mark.parametrize("name", PUBLIC)
 def test_every_socket_is_described(schemas, name):
     schema = schemas[name]
-    assert schema.category == "IPAdapter Regions"
+    assert schema.category in {CATEGORY, ADVANCED}
     assert schema.description
     for socket in [*schema.inputs, *schema.outputs]:
         assert socket.tooltip, socket
+
+
+def test_ten_nodes_are_in_front(schemas):
+    """What a first graph needs; the rest is one menu deeper."""
+    front = [name for name, schema in schemas.items() if schema.category == CATEGORY]
+    assert sorted(front) == sorted(FRONT)
 
 
 def test_defaults_and_ranges_of_apply(schemas):
@@ -116,15 +130,13 @@ def test_defaults_and_ranges_of_apply(schemas):
         "noise": (0.0, 0.0, 1.0, 0.01),
         "start_at": (0.0, 0.0, 1.0, 0.001),
         "end_at": (1.0, 0.0, 1.0, 0.001),
-        "second_weight": (1.0, -5.0, 5.0, 0.05),
     }
     assert inputs["layer_schedule"].options == list(SCHEDULES)
-    assert inputs["layer_schedule"].default == "linear"
+    assert inputs["layer_schedule"].default == "even"
     assert inputs["weight_type"].options == ["original", "linear", "channel penalty"]
     assert inputs["unfold_batch"].default is False
     optional = {name for name, i in inputs.items() if i.optional}
-    new = {"reference", "layer_schedule", "second_weight", "layer_weights"}
-    new |= {"frame_weights", "step_weights", "step_masks"}
+    new = {"reference", "layer_schedule", "schedule"}
     assert optional == {"clip_vision", "image", "attn_mask", "image_negative", *new}
 
 

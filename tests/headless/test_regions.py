@@ -10,6 +10,7 @@ from ipadapter_pack.nodes.references import encode as encode_module
 from ipadapter_pack.nodes.references.encode_nodes import EncodeReference
 from ipadapter_pack.nodes.regions.apply_regions import ApplyIPAdapterRegions
 from ipadapter_pack.nodes.regions.region import IPAdapterRegion
+from ipadapter_pack.nodes.regions.schedule import IPAdapterSchedule
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.mask_inputs import BAD_IMAGES, BAD_MASKS, refuses
 from ipadapter_pack.tests.headless.support import (
@@ -18,6 +19,7 @@ from ipadapter_pack.tests.headless.support import (
     apply,
     in_windows,
     left_half,
+    with_schedule,
 )
 from ipadapter_pack.tests.kernels import per_step
 
@@ -37,7 +39,7 @@ def plus():
 def region(image=None, **inputs):
     if isinstance(image, int):
         image = tiny.picture(image)
-    return IPAdapterRegion.execute(image=image, **inputs)[0]
+    return IPAdapterRegion.execute(image=image, **with_schedule(inputs))[0]
 
 
 def apply_regions(model, loaded, regions, **inputs):
@@ -313,7 +315,7 @@ def test_output_of_a_text_that_nobody_gave_says_so_where_it_is_used(loaded):
 @pytest.mark.parametrize(("mask", "problem"), BAD_MASKS)
 def test_bad_masks_are_refused_by_name(mask, problem):
     refuses(IPAdapterRegion, "attn_mask", problem, image=tiny.picture(0), attn_mask=mask)
-    refuses(IPAdapterRegion, "step_masks", problem, image=tiny.picture(0), step_masks=mask)
+    refuses(IPAdapterSchedule, "step_masks", problem, step_masks=mask)
 
 
 @pytest.mark.parametrize(("image", "problem"), BAD_IMAGES)
@@ -333,7 +335,7 @@ def test_errors_name_the_region(loaded, plus):
     theirs = EncodeReference.execute(plus, tiny.picture(1), ENCODER)[0]
     for wrong, problem in (
         ([region(0), region(reference=theirs)], "region_2: reference: it was made with"),
-        ([region(0, layer_schedule="none")], "region_1: layer_schedule none: choose one of linear"),
+        ([region(0, layer_schedule="none")], "region_1: layer_schedule none: choose one of even"),
         ([region(0), "x"], "region_2: a str is no region; connect IPAdapter Region"),
         ([], "region: none is connected"),
     ):

@@ -29,7 +29,7 @@ SSD1B += [("output", n, depth) for n, depth in enumerate([4, 4, 10, 2, 1, 1])]
 LAYOUTS = {"SD1.5": SD15, "SDXL": SDXL, "SSD-1B": SSD1B}
 
 BY_DEPTH = {
-    "linear": lambda t, length, block: 1,
+    "even": lambda t, length, block: 1,
     "ease in": lambda t, length, block: 0.05 + 0.95 * (1 - t / length),
     "ease out": lambda t, length, block: 0.05 + 0.95 * (t / length),
     "ease in-out": lambda t, length, block: 0.05 + 0.95 * (1 - abs(t - length / 2) / (length / 2)),
@@ -174,7 +174,7 @@ WRITTEN = {  # text: {t: factor} on SDXL
 
 
 @pytest.mark.parametrize("text", WRITTEN)
-@pytest.mark.parametrize("schedule", ["linear", "ease in", "style transfer"])
+@pytest.mark.parametrize("schedule", ["even", "ease in", "style transfer"])
 def test_written_weights_replace_the_schedule(schedule, text):
     found = spread(schedule, layers_of("SDXL"), W, SECOND, text)
     check("SDXL", found, {t: W * factor for t, factor in WRITTEN[text].items() if factor})
@@ -189,7 +189,7 @@ def test_written_weights_steer_away_by_role(schedule):
 @pytest.mark.parametrize("role", ["composition", "style"])
 def test_a_written_role_is_as_strong_as_its_schedule(role):
     schedule = {"composition": "composition", "style": "style transfer"}[role]
-    found = spread("linear", layers_of("SD1.5"), W, layer_weights=f"{role}: 1")
+    found = spread("even", layers_of("SD1.5"), W, layer_weights=f"{role}: 1")
     assert found == spread(schedule, layers_of("SD1.5"), W)
 
 
@@ -200,7 +200,7 @@ def test_nothing_written_is_the_schedule(text):
 
 
 def test_layers_are_written_by_number_on_any_layout():
-    found = spread("linear", layers_of("SSD-1B"), W, layer_weights="4: 1, output 5: 0.5")
+    found = spread("even", layers_of("SSD-1B"), W, layer_weights="4: 1, output 5: 0.5")
     assert found == {
         **{Layer("output", 0, i): LayerWeight(W) for i in range(4)},
         Layer("output", 5, 0): LayerWeight(W / 2),
@@ -214,7 +214,7 @@ BAD += ["t3:1", "3=1", "face:1", "output 6:1", "\x00:1", "middle 1:1", "3.0:1"]
 @pytest.mark.parametrize("bad", BAD)
 def test_bad_text_is_shown_with_what_is_possible(bad):
     with pytest.raises(IPAdapterError) as error:
-        spread("linear", layers_of("SDXL"), W, layer_weights=f"3:1,\n {bad} , 4:1")
+        spread("even", layers_of("SDXL"), W, layer_weights=f"3:1,\n {bad} , 4:1")
     message = str(error.value)
     assert message.startswith(f"layer_weights: {bad!r} is not a layer")
     assert "\n" not in message
@@ -224,12 +224,12 @@ def test_bad_text_is_shown_with_what_is_possible(bad):
 @pytest.mark.parametrize("bad", ["10:1", "middle:1", "style:1", "composition:1"])
 def test_what_a_layout_lacks_cannot_be_written(bad):
     with pytest.raises(IPAdapterError, match="number from 0 to 9, input, output or one block"):
-        spread("linear", layers_of("SSD-1B"), W, layer_weights=bad)
+        spread("even", layers_of("SSD-1B"), W, layer_weights=bad)
 
 
 def test_a_long_text_is_not_repeated():
     with pytest.raises(IPAdapterError) as error:
-        spread("linear", layers_of("SDXL"), W, layer_weights="x" * 100_000)
+        spread("even", layers_of("SDXL"), W, layer_weights="x" * 100_000)
     assert len(str(error.value)) < 400
 
 
@@ -240,7 +240,7 @@ def test_names_and_order_of_the_choices_are_for_ever():
 @given(st.text("0123456789:, .-\nestyl"))
 def test_any_text_is_read_or_refused(text: str):
     try:
-        found = spread("linear", layers_of("SDXL"), W, layer_weights=text)
+        found = spread("even", layers_of("SDXL"), W, layer_weights=text)
     except IPAdapterError:
         return
     assert all(math.isfinite(entry.weight) for entry in found.values())

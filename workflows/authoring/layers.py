@@ -102,6 +102,6 @@ Two references share the picture by layers instead of by regions: one acts only 
 2. Say in **prompt** what is to be seen: neither reference has to show it.
 3. Balance the two with *weight*: 0.6 to 1.2.
 
-With one picture for both, a single Apply IPAdapter does it: *layer_schedule* style and composition, where *weight* is for the style and *second_weight* for the composition. A mask in *attn_mask* keeps either to a region. SDXL separates the two better than SD1.5.
+With one picture for both, a single Apply IPAdapter does it: *layer_schedule* style and composition, where *weight* is for the style, and *second_weight* of **IPAdapter Schedule** for the composition. A mask in *attn_mask* keeps either to a region. SDXL separates the two better than SD1.5.
 
 {DOWNLOADS}"""
