@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import tomllib
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ROOT / "nodes" / "web" / "docs"
@@ -57,20 +58,46 @@ def test_the_newest_change_is_of_this_version():
         assert "Breaks saved workflows:" in release, release.splitlines()[0]
 
 
-def test_the_publisher_is_set_in_one_place():
+def test_the_publisher_is_set_in_one_file():
     publisher = tomllib.loads(PYPROJECT.read_text())["tool"]["comfy"]["PublisherId"]
-    places = [
-        (path, line)
-        for path in published()
-        for line in path.read_bytes().decode(errors="replace").splitlines()
-        if PLACEHOLDER in line
-    ]
-    if publisher != PLACEHOLDER:  # registered: no trace of the placeholder is left
-        assert not places
-        return
-    [(path, line)] = places
-    assert path == PYPROJECT
-    assert "the one placeholder" in line
+    places = {
+        path for path in published() if PLACEHOLDER in path.read_bytes().decode(errors="replace")
+    }
+    # Once registered, no trace of the placeholder is left.
+    assert places == ({PYPROJECT} if publisher == PLACEHOLDER else set())
+    assert PYPROJECT.read_text().count("the one placeholder") == len(places)
+
+
+def test_readme_takes_address_and_name_from_pyproject():
+    project = tomllib.loads(PYPROJECT.read_text())
+    address = project["project"]["urls"]["Repository"]
+    shown = "<this repository>" if PLACEHOLDER in address else address
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"git clone {shown} {project['project']['name']}" in readme
+    assert f"Manager lists it as *{project['tool']['comfy']['DisplayName']}*" in readme
+
+
+@pytest.mark.parametrize(("kind", "largest"), [("Icon", (400, 400)), ("Banner", (1344, 576))])
+def test_icon_and_banner_are_in_the_repository(kind, largest):
+    address = tomllib.loads(PYPROJECT.read_text())["tool"]["comfy"][kind]
+    with Image.open(ROOT / address.split("/main/")[1]) as picture:
+        assert picture.size == largest
+
+
+def test_what_the_registry_leaves_out_is_not_needed():
+    """Nothing that stays imports from a folder that .comfyignore names."""
+    ignored = [line for line in (ROOT / ".comfyignore").read_text().splitlines() if line[0] != "#"]
+    assert all((ROOT / line).exists() for line in ignored)
+    left_out = tuple(line.rstrip("/") for line in ignored)
+    for path in published():
+        name = path.relative_to(ROOT).as_posix()
+        if path.suffix != ".py" or name.startswith(left_out):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                folder = path.parents[node.level - 1].relative_to(ROOT).as_posix()
+                module = f"{folder}/{(node.module or '').replace('.', '/')}".removeprefix("./")
+                assert not module.startswith(left_out), f"{name} imports {module}"
 
 
 def test_nothing_of_one_machine_is_published():
