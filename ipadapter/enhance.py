@@ -53,5 +53,8 @@ def pooled(features: Tensor, tiles: int) -> Tensor:
 
 
 def mixed(whole: Tensor, parts: Tensor, ratio: float) -> Tensor:
-    """``ratio`` 0: the whole pictures alone, 1: their tiles alone."""
+    """Features of whole pictures and of their tiles, both [images, ...], as one.
+
+    ``ratio`` 0: the whole pictures alone, 1: their tiles alone.
+    """
     return whole * (1 - ratio) + parts * ratio

@@ -152,6 +152,7 @@ class Resampler(Perceiver, Projection):
         return self.resample(features.clip)
 
     def resample(self, features: Tensor | None) -> Tensor:
+        """[images, clip tokens, width] -> [images, tokens, channels]"""
         assert features is not None
         return self.read(features, self.latents.to(features).expand(len(features), -1, -1))
 

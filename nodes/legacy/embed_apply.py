@@ -112,7 +112,8 @@ def seen_before(encoders: Encoders, inputs: EmbedsInputs) -> Seen | None:
 
 
 def unconditional(encoders: Encoders, like: Tensor, compat: Compat) -> Tensor:
-    """CLIP's features of "no picture"; the encoder may be another than that of the EMBEDS."""
+    """CLIP's features of "no picture", [images, ...] like ``like``; the encoder may be another than
+    that of the EMBEDS."""
     loaded, clip_vision, _ = encoders
     if not reads_tokens(loaded, compat):
         return torch.zeros_like(like)

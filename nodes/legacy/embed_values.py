@@ -59,7 +59,8 @@ def check_together(embeds: Mapping[str, Tensor], own: int) -> None:
 
 
 def fits(embeds: Tensor, loaded: LoadedAdapter, stacked: bool = False) -> bool:
-    """Whether the adapter reads such features; ``stacked``: as version 1 has them."""
+    """Whether the adapter reads such features, [images, ...]; ``stacked``: as version 1 has them,
+    [2, images, ...]."""
     dimensions = len(_layout(loaded, stacked))
     both = not stacked or len(embeds) == 2
     return both and embeds.ndim == dimensions and embeds.shape[-1] == loaded.projection.width
@@ -68,7 +69,7 @@ def fits(embeds: Tensor, loaded: LoadedAdapter, stacked: bool = False) -> bool:
 def refusal(
     embeds: Tensor, name: str, loaded: LoadedAdapter, advice: str, stacked: bool = False
 ) -> IPAdapterError:
-    """Of what does not fit; ``advice`` is which node makes what does."""
+    """Of features [images, ...] that do not fit; ``advice`` is which node makes what does."""
     projection = loaded.projection
     layout = ", ".join(_layout(loaded, stacked))
     encoder = ENCODERS.get((projection.feature or "", projection.width), "its encoder")

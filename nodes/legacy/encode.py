@@ -70,7 +70,7 @@ def see(
 def negative_of(
     encoders: Encoders, image_negative: Tensor | None, positive: Tensor, compat: Compat
 ) -> Tensor:
-    """CLIP's features of what the negative prompt sees, one for each row of ``positive``."""
+    """CLIP's features of what the negative prompt sees, [images, ...] like ``positive``."""
     loaded, clip_vision, _ = encoders
     if image_negative is None and compat.black and reads_tokens(loaded, compat):
         size = image_size(clip_vision)
@@ -97,7 +97,8 @@ def see_faces(
     shortcut_scale: float | None,
     compat: Compat,
 ) -> Seen:
-    """Of each picture the face that the detector is surest of; for Kolors, the largest."""
+    """Of each picture [images, H, W, 3+] the face that the detector is surest of; for Kolors, the
+    largest."""
     loaded, clip_vision, insightface = encoders
     projection = loaded.projection
     if insightface is None:

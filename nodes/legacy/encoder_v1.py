@@ -129,7 +129,8 @@ def features(clip_vision: Any, images: Tensor, feature: str) -> Tensor:
 def negatives(
     clip_vision: Any, images: Tensor, feature: str, noise: float, positive: Tensor
 ) -> Tensor:
-    """What the negative prompt sees, as many as ``positive``: with ``noise``, distorted pictures."""
+    """What the negative prompt sees, [images, ...] like ``positive``: with ``noise``, distorted
+    pictures [images, H, W, 3]."""
     if noise > 0:
         return features(clip_vision, distorted(images, noise), feature)
     if feature == "image_embeds":

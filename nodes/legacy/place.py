@@ -131,7 +131,8 @@ def apply_picture(
     settings: Settings,
     weight_faceidv2: float | None = None,
 ) -> tuple[Any, Tensor | None]:
-    """A clone of the model with the pictures in it, and the faces that were found in them."""
+    """A clone of the model with pictures [images, H, W, 3+] in it, and the faces that were found in
+    them, [faces, H, W, 3]."""
     loaded = encoders.loaded
     check_model(model, loaded)
     is_face = loaded.projection.face is not None

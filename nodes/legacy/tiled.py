@@ -71,7 +71,10 @@ def apply_tiles(
     settings: Settings,
     negatives: list[Tensor | None],
 ) -> Any:
-    """A clone of the model with each tile as a region, but for those that would do nothing."""
+    """A clone of the model with each tile as a region, but for those that would do nothing.
+
+    ``negatives``: for each tile pictures [images, H, W, 3+] to steer away from, or None.
+    """
     for (picture, mask), negative in zip(tiles, negatives, strict=True):
         if mask.any():
             here = replace(settings, attn_mask=mask)

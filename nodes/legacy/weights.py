@@ -34,7 +34,7 @@ class Strategy:
 
 
 def follow(strategy: Strategy, image: Tensor | None) -> io.NodeOutput:
-    """The strategy's weights, over these pictures if there are any."""
+    """The strategy's weights, over these pictures [images, H, W, channels] if there are any."""
     numbers = read_numbers(strategy.weights, "weights")
     weights = frame_weights(
         numbers, strategy.timing, strategy.frames, strategy.start_frame, strategy.end_frame

@@ -64,6 +64,6 @@ def reference_to(encoder: Any) -> weakref.ref[Any] | None:
 
 
 def fingerprint(picture: Tensor) -> str:
-    """A digest of shape and pixels."""
+    """A digest of the shape and the pixels of a picture [H, W, channels]."""
     pixels = picture.detach().cpu().contiguous().float().numpy()
     return hashlib.blake2b(pixels.tobytes(), person=repr(pixels.shape).encode()[:16]).hexdigest()

@@ -146,6 +146,8 @@ class Tower(torch.nn.Module):
 
 
 def vit_states(visual: Any, pixels: Tensor, layer: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Pixels [images, 3, size, size] -> the last hidden states and those of a layer, both [images,
+    tokens, width], and the embedding [images, width]."""
     out = visual.forward_intermediates(
         pixels, indices=[layer, -1], output_fmt="NLC", output_extra_tokens=True
     )
@@ -155,6 +157,7 @@ def vit_states(visual: Any, pixels: Tensor, layer: int) -> tuple[Tensor, Tensor,
 
 
 def trunk_states(visual: Any, pixels: Tensor, layer: int) -> tuple[Tensor, Tensor, Tensor]:
+    """As ``vit_states``, of a tower from timm: pixels [images, 3, size, size]."""
     trunk, prefixed = visual.trunk, visual.trunk.num_prefix_tokens > 0
     last, (hidden,) = trunk.forward_intermediates(
         pixels, indices=[layer], output_fmt="NLC", return_prefix_tokens=prefixed

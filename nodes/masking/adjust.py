@@ -157,7 +157,8 @@ def side_input(side: str, optional: bool = False) -> io.Int.Input:
 def wanted_size(
     image: Tensor | None, latent: dict[str, Any] | None, width: int, height: int
 ) -> tuple[int, int]:
-    """(width, height) in pixels: the image's, or else the latent's, or else these."""
+    """(width, height) in pixels: of an image [images, H, W, channels], or else the latent's, or else
+    these."""
     if image is not None:
         check_image(image, "image")
         return image.shape[2], image.shape[1]

@@ -141,7 +141,7 @@ def given_colors(text: str) -> list[Color]:
 
 
 def found_colors(image: Tensor, count: int) -> list[Color]:
-    """The colors of a batch of pictures, found in all of them together."""
+    """The colors of a batch of pictures [images, H, W, 3], found in all of them together."""
     colors, more = find_colors(image, count)
     if not colors:
         raise IPAdapterError(

@@ -141,7 +141,8 @@ def by_video(masks: Tensor, frames: int, batch: int) -> Tensor:
 
 
 def beside_sound(noise_mask: Tensor, latent: dict[str, Any]) -> Any:
-    """The noise mask, joined with that of the sound in a latent of video and sound."""
+    """The noise mask [latents, 1, (frames,) H, W], joined with that of the sound in a latent of video
+    and sound."""
     if not latent["samples"].is_nested:
         return noise_mask
     sound = latent["samples"].unbind()[1:]

@@ -83,7 +83,8 @@ def frames_of(vae: Any) -> Frames | None:
 
 
 def resized(latent: dict[str, Any], samples: Tensor, ratio: int) -> float:
-    """How a sampler will resize an empty latent that was made for cells of another size."""
+    """How a sampler will resize an empty latent [latents, channels, ..., H, W] that was made for cells
+    of another size."""
     made_for = latent.get("downscale_ratio_spacial", ratio)
     if made_for == ratio or torch.count_nonzero(samples):
         return 1

@@ -91,7 +91,7 @@ class PreviewMask(io.ComfyNode):
 
 
 def latent_grid(masks: Tensor, image: Tensor | None, latent: dict[str, Any] | None) -> Grid:
-    """(rows, columns) of the latent that the mask is meant for."""
+    """(rows, columns) of the latent that masks [masks, H, W] are meant for."""
     if latent is not None:
         samples = latent.get("samples")
         if samples is None or samples.ndim < 4 or not samples.numel():
@@ -102,7 +102,7 @@ def latent_grid(masks: Tensor, image: Tensor | None, latent: dict[str, Any] | No
 
 
 def pairs(masks: Tensor, image: Tensor | None) -> list[tuple[Tensor, Tensor | None]]:
-    """Each mask and its picture, or none; the shorter batch repeats its last."""
+    """Each mask [H, W] and its picture [H, W, channels], or none; the shorter batch repeats its last."""
     if image is None:
         return [(mask, None) for mask in masks]
     count = max(len(masks), len(image))
@@ -112,7 +112,8 @@ def pairs(masks: Tensor, image: Tensor | None) -> list[tuple[Tensor, Tensor | No
 def stretched(
     masks: Tensor, image: Tensor | None, latent: dict[str, Any] | None, grid: Grid
 ) -> list[str]:
-    """The one line, also logged, where the mask's aspect ratio is not that of what it is for."""
+    """The one line, also logged, where the aspect ratio of masks [masks, H, W] is not that of what
+    they are for."""
     if (image is None and latent is None) or same_shape(masks.shape[-2:], grid):
         return []
     height, width = (CELL * side for side in grid)
@@ -125,10 +126,12 @@ def stretched(
 
 
 def as_mask(mask: Tensor, image: Tensor | None, _grid: Grid) -> Tensor:
+    """A mask [H, W] over its picture, or alone, [H, W, 3]."""
     return gray(mask) if image is None else overlay(image, mask)
 
 
 def as_attention(mask: Tensor, image: Tensor | None, grid: Grid) -> Tensor:
+    """A mask [H, W] as each level of a UNet sees it, side by side, [height, width, 3]."""
     return attention_levels(mask, grid, image)
 
 

@@ -67,7 +67,8 @@ Prepare = Callable[[Tensor, int], Tensor]
 
 
 def unprepared(image: Tensor, size: int) -> Tensor:
-    """As they are: the encoder's own node fits them, as it does for all other uses."""
+    """Pictures [images, H, W, channels] as they are: the encoder's own node fits them, as it does for
+    all other uses."""
     return rgb(image).movedim(1, -1)
 
 
@@ -129,7 +130,8 @@ def tile_features(
     tiling: Tiling = SQUARE_TILES,
     prepare: Prepare = fit_to_encoder,
 ) -> Tensor:
-    """As ``picture_features``, of what the encoder sees in ``tiles`` x ``tiles`` parts of each."""
+    """As ``picture_features``, of what the encoder sees in ``tiles`` x ``tiles`` parts of each picture
+    [H, W, channels]."""
     size, feature = image_size(clip_vision), loaded.projection.feature
 
     def encode(picture: Tensor) -> Tensor:
@@ -146,14 +148,15 @@ def tile_features(
 def negative_features(
     loaded: LoadedAdapter, clip_vision: Any, image_negative: Tensor | None, positive: Tensor
 ) -> Tensor:
-    """Of the pictures to steer away from, one for each row of ``positive``; else of "no picture"."""
+    """Features [images, ...] of the pictures to steer away from, one for each row of ``positive``; else
+    of "no picture"."""
     if image_negative is None:
         return unconditional_features(loaded, clip_vision, positive)
     return one_each(picture_features(loaded, clip_vision, image_negative), len(positive))
 
 
 def unconditional_features(loaded: LoadedAdapter, clip_vision: Any, like: Tensor) -> Tensor:
-    """What the family was trained with as "no picture", as many as ``like`` has rows."""
+    """What the family was trained with as "no picture", [images, ...] like ``like``."""
     if loaded.projection.no_image == "zero features":
         return torch.zeros_like(like)
 
@@ -191,7 +194,7 @@ def image_size(clip_vision: Any) -> int:
 
 
 def one_each(negative: Tensor, images: int) -> Tensor:
-    """One negative per picture: a short list repeats its last, a long one is cut."""
+    """One negative per picture, [images, ...]: a short list repeats its last, a long one is cut."""
     if len(negative) > images:
         warn(f"image_negative: {len(negative)} pictures for {images}; the last are not used")
     return negative[[min(i, len(negative) - 1) for i in range(images)]]
@@ -209,6 +212,7 @@ ENCODERS = {
 
 
 def check_width(projection: Projection, features: Tensor) -> None:
+    """IPAdapterError where features [..., width] are not as wide as the projection reads."""
     needed, given = projection.width, features.shape[-1]
     if needed != given:
         names = {w: f" ({name})" for (f, w), name in ENCODERS.items() if f == projection.feature}

@@ -102,7 +102,8 @@ def plus_version() -> Any:
 def face_photos(
     adapter: AdapterBundle, image: Tensor, clip_vision: Any, insightface: Any, choice: FaceChoice
 ) -> FacePhotos:
-    """Photos with the models that are connected, else with those that the loader brought."""
+    """Photos [images, H, W, 3+] with the models that are connected, else with those that the loader
+    brought."""
     check_image(image, "image")
     return FacePhotos(
         image,

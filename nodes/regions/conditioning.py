@@ -25,7 +25,7 @@ def joined_text(
     own: Sequence[tuple[Conditioning | None, Tensor | None]],
     which: str,
 ) -> Conditioning | ExecutionBlocker:
-    """The base text and each region's, which counts in the region's mask alone.
+    """The base text and each region's, which counts in the region's mask [masks, H, W] alone.
 
     Where there is none at all, what stops whatever is connected to it, with a message.
     """
@@ -47,12 +47,12 @@ def joined_text(
 
 
 def share_without(masks: Sequence[Tensor | None]) -> float:
-    """The share of the picture in which all masks are black."""
+    """The share of the picture in which all masks [masks, H, W] are black."""
     return sum(same_size(masks), torch.zeros(())).eq(0).float().mean().item()
 
 
 def in_mask(text: Conditioning, mask: Tensor | None, strength: float = 1.0) -> Conditioning:
-    """As core's Conditioning (Set Mask) does it."""
+    """As core's Conditioning (Set Mask) does it, with a mask [masks, H, W]."""
     if mask is None:
         return text
     if mask.eq(mask[:1]).all():
@@ -76,7 +76,8 @@ def with_frames(model: Any, *texts: Conditioning | ExecutionBlocker) -> Any:
 
 
 def with_frames_of(model: Any, masks: Sequence[Tensor | None]) -> Any:
-    """The same where the texts go another way than the model: by the masks they were given."""
+    """The same where the texts go another way than the model: by the masks [masks, H, W] that they were
+    given."""
     if not any(mask is not None and len(mask) > 1 for mask in masks):
         return model
     return evened_out(model)
@@ -90,7 +91,7 @@ def evened_out(model: Any) -> Any:
 
 
 def outer_sample(executor: Any, noise: Tensor, *args: Any, **kwargs: Any) -> Any:
-    """Before a run, in its own copies of the conditionings."""
+    """Before a run on noise [latents, ...], in its own copies of the conditionings."""
     for conds in executor.class_obj.conds.values():
         for cond in conds:
             if cond.get(FRAMES_KEY) and "mask" in cond:

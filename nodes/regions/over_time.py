@@ -14,7 +14,7 @@ from ..shared.notices import warn
 
 
 def warn_stretched(masks: Sequence[Tensor | None]) -> None:
-    """Say which masks get another shape where all are brought to the size of the largest."""
+    """Say which masks [masks, H, W] get another shape where all are brought to the size of the largest."""
     size = largest(masks)
     for height, width in sorted({tuple(mask.shape[-2:]) for mask in masks if mask is not None}):
         if not same_shape((height, width), size):

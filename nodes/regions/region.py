@@ -35,6 +35,7 @@ class RegionSpec:
     texts: PromptPair[Conditioning | None]
 
     def with_mask(self, mask: Tensor | None) -> RegionSpec:
+        """A copy with another mask, [masks, H, W]."""
         return replace(self, settings=replace(self.settings, mask=mask))
 
 

@@ -232,7 +232,8 @@ def project_region(
     weights: Mapping[Layer, KVWeight],
     dtype: torch.dtype,
 ) -> Iterator[tuple[Layer, RegionKV]]:
-    """The region's keys and values in each layer: projected in float32, kept in ``dtype``."""
+    """The region's keys and values in each layer: tokens [images, tokens, context] projected in
+    float32, kept in ``dtype``."""
     settings = region.settings
     images = len(tokens.positive) if settings.unfold_batch else 1
     both = torch.cat([*tokens])

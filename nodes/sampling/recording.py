@@ -42,7 +42,7 @@ class Record:
         self._runs: deque[RecordedRun] = deque(maxlen=KEPT)
 
     def outer_sample(self, executor: Any, noise: Tensor, *args: Any, **kwargs: Any) -> Any:
-        """The wrapper that records a run."""
+        """The wrapper that records a run on noise [latents, channels, H, W]."""
         guider = executor.class_obj
         recording = Recording(regions_of(guider.model_patcher))
         record_in(guider, recording)
@@ -55,8 +55,8 @@ class Record:
         return samples
 
     def find(self, samples: Tensor) -> RecordedRun:
-        """The run that gave this latent; else, where a node has changed it since, the last one of
-        its size."""
+        """The run that gave this latent [latents, channels, H, W]; else, where a node has changed it since,
+        the last one of its size."""
         if not self._runs:
             raise IPAdapterError(NO_RUN)
         samples = samples.cpu()

@@ -117,7 +117,8 @@ class LayerInputs:
         self.structure = hashlib.blake2s(f"{shapes} {masks}".encode(), digest_size=8).hexdigest()
 
     def fit(self, patch_key: PatchKey, q: Tensor, layer_size: Sequence[int]) -> bool:
-        """Whether a layer's queries are this call's: one per cell of the layer and latent."""
+        """Whether a layer's queries [batch, queries, heads * dim] are this call's: one per cell of the
+        layer and latent."""
         if len(layer_size) != 2 or q.shape[1] != layer_size[0] * layer_size[1]:
             return False  # a video model's attention over time comes by here too
         if q.shape[0] != len(self.call.chunks) * self.call.latents:
@@ -201,7 +202,8 @@ class Run:
             warn(text)
 
     def warn_about_sizes(self, noise: Tensor) -> None:
-        """Say what only mask_state is known not to fit: mask shapes and numbers of pictures."""
+        """Say what only now is known not to fit noise [latents, channels, H, W]: mask shapes and numbers of
+        pictures."""
         latents, (height, width) = noise.shape[0], noise.shape[-2:]
         scale = self.guider.model_patcher.model.latent_format.spacial_downscale_ratio
         picture = f"{width * scale} x {height * scale}"

@@ -37,7 +37,8 @@ def _generator(seed: int) -> torch.Generator:
 
 
 def blurred(pixels: Tensor, size: int) -> Tensor:
-    """With a Gaussian kernel of that many pixels, or one more to make it odd; 0 is not at all."""
+    """Pixels [images, 3, H, W] blurred with a Gaussian kernel of that many pixels, or one more to make
+    it odd; 0 is not at all."""
     from torchvision.transforms.v2 import functional  # pyright: ignore[reportMissingTypeStubs]
 
     if size == 0:
@@ -46,20 +47,23 @@ def blurred(pixels: Tensor, size: int) -> Tensor:
 
 
 def fade(pixels: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+    """Pixels [images, 3, H, W] mixed with random colors."""
     return (1 - strength) * pixels + strength * _uniform(pixels, generator)
 
 
 def dissolve(pixels: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+    """Pixels [images, 3, H, W], some of them replaced by random colors."""
     replaced = _uniform(pixels, generator) < strength
     return torch.where(replaced, _uniform(pixels, generator), pixels)
 
 
 def gaussian(pixels: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+    """Pixels [images, 3, H, W] with grain."""
     return pixels + strength * _normal(pixels, generator)
 
 
 def shuffle(pixels: Tensor, strength: float, generator: torch.Generator) -> Tensor:
-    """The stronger, the smaller the pieces, and the more grain is laid over them."""
+    """Pixels [images, 3, H, W] in pieces: the stronger, the smaller, and the more grain over them."""
     from torchvision.transforms.v2 import functional  # pyright: ignore[reportMissingTypeStubs]
 
     pieces = shuffled(pixels.movedim(-1, 1), 3.5 * (1 - strength), generator, functional)

@@ -9,7 +9,8 @@ from ....weight_types.attention import channel_penalty, find_weight_type, linear
 
 
 def linear_penalty(k: Tensor, v: Tensor, weight: Weight) -> tuple[Tensor, Tensor]:
-    """As ``linear``, with less weight in narrow layers: times channels / 1280."""
+    """As ``linear``, with less weight in narrow layers: k and v [images, tokens, channels], the weight
+    times channels / 1280."""
     return linear(k, v, weight * (v.shape[-1] / 1280))
 
 

@@ -46,6 +46,7 @@ def _like(tile: Tile, other: Tile) -> Tile:
 
 
 def check_count(image: Tensor, short_side_tiles: int) -> None:
+    """IPAdapterError where a picture [1, H, W, channels] would be cut into too many tiles."""
     height, width = image.shape[1:3]
     count = math.prod(len(spans(side)) for side in scaled_size(height, width, short_side_tiles))
     if count > MOST:
