@@ -43,9 +43,8 @@ PRESETS = {
 MICRO = {"CheckpointLoaderSimple": "MicroCheckpoint", "CLIPVisionLoader": "MicroCLIPVision"}
 # One for each kind of node that takes what a loader brings; encoding in full size takes long.
 BROUGHT = [
-    "v1/IPAdapterApply", "v1/IPAdapterApplyFaceID", "v2/IPAdapterAdvanced", "v2/IPAdapterBatch",
-    "v2/IPAdapterEmbeds", "v2/IPAdapterFaceID", "v2/IPAdapterFromParams",
-    "v2/IPAdapterStyleComposition",
+    "v1/IPAdapterApply", "v1/IPAdapterApplyFaceID", "v2/IPAdapterAdvanced", "v2/IPAdapterEmbeds",
+    "v2/IPAdapterFaceID", "v2/IPAdapterFromParams",
 ]  # fmt: skip
 # They encode many pictures, which is done once where the encoder is one that is in use already.
 SLOW = {

@@ -178,11 +178,11 @@ def test_a_trunk_gives_its_own_states(files, name):
 
 
 def test_every_architecture_of_the_menu_gives_tokens():
-    """On the meta device, where a large one costs nothing; one of each size and kind."""
+    """On the meta device, where a large one costs nothing; one of each kind."""
     names = openclip.architectures()[1:]
     assert {"ViT-e-14", "EVA01-g-14", "PE-Core-bigG-14-448", "ViT-B-16-SigLIP"} <= set(names)
     assert not {"RN50", "convnext_base", "MobileCLIP-S1"} & set(names)
-    kinds = {json.dumps(kind(name), sort_keys=True): name for name in names}
+    kinds = {json.dumps(kind(name), sort_keys=True): name for name in reversed(names)}
     for name in kinds.values():
         visual = openclip.build(open_clip, name)
         size = visual.image_size[0]
