@@ -1,5 +1,6 @@
 """How tests reach the code: as the package ``ipadapter_pack``, as ComfyUI sees the folder."""
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadFileScheduling
 
+gc.disable()  # while modules are imported, which stay
+
 ROOT = Path(__file__).resolve().parent.parent
 
 if "ipadapter_pack" not in sys.modules:
@@ -16,11 +19,7 @@ if "ipadapter_pack" not in sys.modules:
     package.__path__ = [str(ROOT)]
     sys.modules["ipadapter_pack"] = package
 
-SERVERS = {"client", "url"}  # the fixtures that are a running ComfyUI
 ASKING = {
-    "tests/browser/test_legacy_encoder.py",
-    "tests/browser/test_legacy_graphs.py",
-    "tests/browser/test_workflows.py",
     "tests/headless/test_authoring.py",
     "tests/headless/test_legacy_graphs.py",
     "tests/headless/test_legacy_table.py",
@@ -30,7 +29,8 @@ ASKING = {
     "tests/headless/test_region_workflows.py",
     "tests/headless/test_run.py",
     "tests/headless/test_workflows.py",
-}  # the files whose tests use one
+}  # the files whose tests use the fixture "client", a running ComfyUI
+BROWSER = "tests/browser/"  # those of the fixture "url", another one
 
 settings.register_profile("quick", max_examples=25, derandomize=True, deadline=None)
 settings.register_profile("full", deadline=None)
@@ -41,19 +41,34 @@ def file_of(nodeid):
     return nodeid.split("::")[0]
 
 
+def group_of(nodeid):
+    """What runs in one process: all that ask the same ComfyUI, else a file."""
+    file = file_of(nodeid)
+    if file in ASKING:
+        return "asking"
+    return "browser" if file.startswith(BROWSER) else file
+
+
 def pytest_collection_modifyitems(items):
-    """Files that ask a ComfyUI come first: they are the longest row of tests."""
+    """The two long rows of tests come first, and begin side by side."""
     for item in items:
-        if SERVERS & set(item.fixturenames) and file_of(item.nodeid) not in ASKING:
+        if "client" in item.fixturenames and file_of(item.nodeid) not in ASKING:
             raise pytest.UsageError(f"{file_of(item.nodeid)} belongs into ASKING of {__file__}")
-    items.sort(key=lambda item: file_of(item.nodeid) not in ASKING)
+    rows = ["asking", "browser"]
+    items.sort(key=lambda item: [*rows, group_of(item.nodeid)].index(group_of(item.nodeid)))
+
+
+def pytest_collection_finish():
+    """What was imported is never looked through for garbage: it is most of what there is."""
+    gc.freeze()
+    gc.enable()
 
 
 class OneServer(LoadFileScheduling):
-    """By file; all that ask a ComfyUI in the same process, so that one serves them."""
+    """By file; all that ask the same ComfyUI in the same process, so that one serves them."""
 
     def _split_scope(self, nodeid):
-        return "asking" if file_of(nodeid) in ASKING else file_of(nodeid)
+        return group_of(nodeid)
 
 
 def pytest_xdist_make_scheduler(config, log):

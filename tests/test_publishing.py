@@ -43,10 +43,13 @@ def published() -> list[Path]:
     return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
 
 
-@pytest.mark.parametrize("node", nodes())
+NODES = nodes()
+
+
+@pytest.mark.parametrize("node", NODES)
 def test_a_page_names_every_input(node):
     page = (PAGES / f"{node}.md").read_text(encoding="utf-8")
-    missing = [name for name in nodes()[node] if not re.search(rf"\b{name}\b", page)]
+    missing = [name for name in NODES[node] if not re.search(rf"\b{name}\b", page)]
     assert not missing
 
 

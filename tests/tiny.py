@@ -50,6 +50,13 @@ SDXL = {
     "num_classes": "sequential",
     "adm_in_channels": 2816,
 }
+# Of SD1.5, seven cross-attentions on two grids, for a compiler: its time goes with their number.
+FEW_LAYERS = {
+    "num_res_blocks": [1, 1],
+    "channel_mult": [1, 2],
+    "transformer_depth": [1, 1],
+    "transformer_depth_output": [1, 1, 1, 1],
+}
 LAYOUTS: dict[str, Any] = {"SD1.5": (supported.SD15, SD15), "SDXL": (supported.SDXL, SDXL)}
 
 

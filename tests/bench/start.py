@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
+HEAVY = {"open_clip", "timm", "insightface", "onnxruntime"}  # seconds each, imported when needed
 CONNECTING = {"socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"}
 
 
@@ -42,6 +43,9 @@ def main() -> None:
     seen: dict[str, Any] = asyncio.run(watched(nodes.load_custom_node(str(ROOT))))
     seen["comfyui seconds"] = comfyui
     seen["nodes"] = sorted(set(nodes.NODE_CLASS_MAPPINGS) - before)
+    for name in seen["nodes"]:  # as for the frontend's list of nodes
+        nodes.NODE_CLASS_MAPPINGS[name].INPUT_TYPES()
+    seen["imported"] = sorted(sys.modules.keys() & HEAVY)
     print(json.dumps(seen))
 
 

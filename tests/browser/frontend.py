@@ -9,6 +9,29 @@ from playwright.sync_api import Browser, Route
 
 SETTINGS = {"Comfy.TutorialCompleted": True}  # else it opens with a list of templates
 NOTICES = "[role=dialog], [role=alertdialog], [role=alert], [role=status]"
+COUNT_REQUESTS = """(() => {
+    const fetch = window.fetch
+    window.requests = 0
+    window.fetch = (...what) => {
+        window.requests++
+        return fetch(...what).finally(() => window.requests--)
+    }
+})()"""
+# It checks models and lays out Vue's nodes a moment after a graph is loaded.
+SETTLED = """async notices => {
+    const seen = () => JSON.stringify([
+        document.querySelectorAll(notices).length,
+        ...[...document.querySelectorAll("[data-node-id]")].map(
+            node => Object.values(node.getBoundingClientRect().toJSON())),
+    ])
+    let before = "", still = 0
+    for (let frames = 0; still < 12 && frames < 600; frames++) {
+        await new Promise(requestAnimationFrame)
+        const now = seen()
+        still = now === before && window.requests === 0 ? still + 1 : 0
+        before = now
+    }
+}"""
 
 
 class Frontend:
@@ -19,6 +42,7 @@ class Frontend:
             post(f"{url}/api/settings/{name}", value)
         self.failures: list[str] = []
         self.page = browser.new_page(viewport={"width": 1920, "height": 1080})
+        self.page.add_init_script(COUNT_REQUESTS)
         self.page.route("**/*", only_local)
         self.page.on("pageerror", lambda error: self.failures.append(str(error)))
         self.page.on("console", self.note)
@@ -39,7 +63,7 @@ class Frontend:
         self.failures.clear()
         self.run("graph => app.loadGraphData(graph)", graph)
         self.run("() => app.extensionManager.command.execute('Comfy.Canvas.FitView')")
-        self.page.wait_for_timeout(700)  # it checks models and lays out Vue's nodes a moment later
+        self.run(SETTLED, NOTICES)
 
     def run(self, script: str, argument: Any = None) -> Any:
         return self.page.evaluate(script, argument)

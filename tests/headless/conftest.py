@@ -1,6 +1,7 @@
 """A real ComfyUI in this process, on the CPU."""
 
 import os
+from pathlib import Path
 
 import pytest
 from ipadapter_pack.tests.comfyui import import_comfyui
@@ -9,9 +10,12 @@ import_comfyui("--cpu", "--use-pytorch-cross-attention")
 
 import folder_paths  # noqa: E402
 import torch  # noqa: E402
+from ipadapter_pack.tests import tiny  # noqa: E402
 from ipadapter_pack.tests.compat import expected  # noqa: E402
+from ipadapter_pack.tests.headless import micro  # noqa: E402
 from ipadapter_pack.workflows.runner.client import Client  # noqa: E402
-from ipadapter_pack.workflows.runner.server import running  # noqa: E402
+from ipadapter_pack.workflows.runner.server import PACK, running  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
 
 # The models are so small that a second thread only waits.
 THREADS = os.environ.get("IPADAPTER_REGIONS_THREADS", "1")
@@ -43,12 +47,23 @@ def model_folders(tmp_path_factory):
     """Folders of tiny models that ComfyUI's own loaders read."""
     folder = tmp_path_factory.mktemp("models")
     expected.models(folder)
+    for name, kind in expected.ADAPTERS.items():
+        micro_adapter(folder / "ipadapter" / f"micro_{name}.safetensors", kind)
     (folder / "ipadapter" / "broken.safetensors").write_bytes(b"half a file")
     return {path.name: [path] for path in folder.iterdir()}
 
 
+def micro_adapter(path, kind):
+    """For the models of the pack ``micro``."""
+    widths = tiny.widths(tiny.shared_model())
+    width = micro.PICTURE if kind == "base" else micro.PATCH
+    file = tiny.adapter_file(widths, kind, context=micro.TEXT, width=width)
+    save_file({f"{half}.{k}": t for half, part in file.items() for k, t in part.items()}, path)
+
+
 @pytest.fixture(scope="session")
 def client(model_folders):
-    """A ComfyUI of its own over HTTP; it remembers the last run only."""
-    with running(model_folders, options=["--cache-classic"]) as url:
+    """A ComfyUI of its own over HTTP; it remembers what it has once worked out."""
+    packs = [PACK, Path(micro.__file__).parent]
+    with running(model_folders, packs, ["--cache-lru", "2000"]) as url:
         yield Client(url)

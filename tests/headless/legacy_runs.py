@@ -39,6 +39,13 @@ PRESETS = {
     "tiny_faceid_plusv2.safetensors": "FACEID PLUS V2",
     "tiny_portrait.safetensors": "FACEID PORTRAIT (style transfer)",
 }
+# Nodes and files of the pack ``micro`` in the place of those that load from large files.
+MICRO = {"CheckpointLoaderSimple": "MicroCheckpoint", "CLIPVisionLoader": "MicroCLIPVision"}
+# One for each kind of node that takes what a loader brings; encoding in full size takes long.
+BROUGHT = [
+    "v1/IPAdapterApply", "v1/IPAdapterApplyFaceID", "v2/IPAdapterAdvanced", "v2/IPAdapterEmbeds",
+    "v2/IPAdapterFaceID", "v2/IPAdapterFromParams",
+]  # fmt: skip
 # They encode many pictures, which is done once where the encoder is one that is in use already.
 SLOW = {
     "IPAdapterClipVisionEnhancer", "IPAdapterClipVisionEnhancerBatch", "IPAdapterTiled",
@@ -57,12 +64,20 @@ class Runs:
         """Pictures [count, H, W, 3] of a changed prompt; all are changed so and run at once."""
         label = f"{change.__name__} {name}"
         if label not in self.found:
+            together = change in TOGETHER
             prompts = {
-                f"{each.__name__} {name}": each(self, PROMPTS[name])
-                for each in (TOGETHER if change in TOGETHER else (change,))
-                for name in PICTURED
+                f"{each.__name__} {other}": each(self, PROMPTS[other])
+                for each in (TOGETHER if together else (change,))
+                for other in PICTURED
+                if not together or (other in BROUGHT) == (name in BROUGHT)
             }
-            self.found |= self.run({label: prompt for label, prompt in prompts.items() if prompt})
+            self.found |= self.run(
+                {
+                    label: prompt if together else in_micro(prompt)
+                    for label, prompt in prompts.items()
+                    if prompt
+                }
+            )
         picture = self.found[label]
         if isinstance(picture, RunError):
             raise picture
@@ -122,7 +137,25 @@ def kind_of(node: dict[str, Any]) -> str:
     return RENAMED[kind] if "image_1" in node["inputs"] and kind in RENAMED else kind
 
 
+def in_micro(prompt: Graph) -> Graph:
+    """With narrow models, unless the prompt leaves it to a node of ours to find the files."""
+    if not any(node["class_type"] == "IPAdapterModelLoader" for node in prompt.values()):
+        return prompt
+    files = changed(
+        prompt, lambda _, i: {k: f"micro_{v}" if k == "ipadapter_file" else v for k, v in i.items()}
+    )
+    return {
+        key: {**node, "class_type": MICRO.get(node["class_type"], node["class_type"])}
+        for key, node in files.items()
+    }
+
+
 def as_written(runs: Runs, prompt: Graph) -> Graph:
+    return prompt
+
+
+def from_files(runs: Runs, prompt: Graph) -> Graph:
+    """As it is written, with the loaders of ComfyUI."""
     return prompt
 
 
@@ -190,4 +223,4 @@ def auto_loader(file: str, model: list[Any]) -> dict[str, Any]:
     return {"class_type": "IPAdapterAutoLoader", "inputs": inputs}
 
 
-TOGETHER = (as_written, from_pipeline)  # in one run, so that adapters know what was encoded
+TOGETHER = (from_files, from_pipeline)  # in one run, so that adapters know what was encoded

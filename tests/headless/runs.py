@@ -21,21 +21,22 @@ MODELS = {
     "ip-adapter-faceid-plusv2_sd15.bin": "tiny_faceid_plusv2.safetensors",
     "ip-adapter-faceid-portrait-v11_sd15.bin": "tiny_portrait.safetensors",
 }
-SMALL = {"width": 128, "height": 128, "steps": 2}
+SMALL = {"width": 64, "height": 64, "steps": 2}
 SIZED = ("EmptyLatentImage", "KSampler")
-CROP = {"crop_x": 32, "crop_y": 32, "crop_size": 64}  # of the small picture, by title
+CROP = {"crop_x": 0.25, "crop_y": 0.25, "crop_size": 0.5}  # of the picture's side, by title
 
 
-def small(name: str) -> Graph:
+def small(name: str, side: int = SMALL["width"]) -> Graph:
     """A bundled workflow with the tiny models, few pixels and few steps."""
+    size = SMALL | {"width": side, "height": side}
     graph = load(name)
     for key, node in graph.items():
         inputs = node["inputs"]
         inputs |= {k: MODELS[v] for k, v in inputs.items() if isinstance(v, str) and v in MODELS}
         if node["class_type"] in SIZED:
-            inputs |= {k: v for k, v in SMALL.items() if k in inputs}
+            inputs |= {k: v for k, v in size.items() if k in inputs}
         if title(graph, key) in CROP:
-            inputs["value"] = CROP[title(graph, key)]
+            inputs["value"] = int(CROP[title(graph, key)] * side)
     return graph
 
 
@@ -72,8 +73,9 @@ def result(client: Client, graph: Graph) -> np.ndarray:
     return pictures(client, graph)["output"]
 
 
-def uploaded(client: Client, image: Image.Image) -> str:
-    return upload(client, as_png(image), ".png")
+def uploaded(client: Client, image: Image.Image, again: bool = False) -> str:
+    """``again``: the same pixels as a file that ComfyUI does not know, so that it runs once more."""
+    return upload(client, as_png(image) + b"again" * again, ".png")
 
 
 def stripes(color: str) -> Image.Image:

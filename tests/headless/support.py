@@ -16,9 +16,11 @@ ENCODER = tiny.clip_vision()
 
 
 def adapter(layout: str = "SD1.5", kind: str = "base", seed: int = 0) -> LoadedAdapter:
-    return LoadedAdapter(
-        tiny.adapter_file(tiny.widths(tiny.shared_model(layout)), kind, seed), "tiny.safetensors"
-    )
+    return adapter_for(tiny.shared_model(layout), kind, seed)
+
+
+def adapter_for(model: Any, kind: str = "base", seed: int = 0) -> LoadedAdapter:
+    return LoadedAdapter(tiny.adapter_file(tiny.widths(model), kind, seed), "tiny.safetensors")
 
 
 def apply(model: Any, loaded: Any, image: Tensor | int | None = 0, /, **inputs: Any) -> Any:

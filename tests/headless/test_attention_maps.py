@@ -13,7 +13,7 @@ from ipadapter_pack.nodes.sampling import recording, run
 from ipadapter_pack.nodes.sampling.attention_maps import AttentionMaps, RecordAttention
 from ipadapter_pack.nodes.sampling.patching import regions_of, remove_regions
 from ipadapter_pack.tests import tiny
-from ipadapter_pack.tests.headless.support import adapter, apply, in_windows, left_half
+from ipadapter_pack.tests.headless.support import adapter, adapter_for, apply, in_windows, left_half
 from ipadapter_pack.tests.kernels import SYNCS, per_step
 from ipadapter_pack.tests.near import assert_near
 
@@ -289,14 +289,15 @@ def test_recording_costs_three_kernels_and_no_wait(kind, lanes):
     assert sum(counts[0][name] - counts[1][name] for name in SYNCS) == 0
 
 
-def test_a_compiled_model_samples_and_says_why_there_are_no_maps(loaded, caplog):
+def test_a_compiled_model_samples_and_says_why_there_are_no_maps(caplog):
     torch._dynamo.reset()
-    compiled = tiny.model()
+    plain, compiled = (tiny.model(**tiny.FEW_LAYERS) for _ in range(2))
+    loaded = adapter_for(plain)
     set_torch_compile_wrapper(compiled, backend="eager")
     model, recorded = record(apply(compiled, loaded, 1, attn_mask=left_half()))
     out = tiny.sample(model)
-    eager = tiny.sample(apply(tiny.shared_model(), loaded, 1, attn_mask=left_half()))
-    assert_near(out, eager, 1e-4, effect=eager - tiny.sample(tiny.shared_model()))
+    eager = tiny.sample(apply(plain, loaded, 1, attn_mask=left_half()))
+    assert_near(out, eager, 1e-4, effect=eager - tiny.sample(plain))
     assert "the model is compiled" in message_of(lambda: maps(recorded, out))
     assert caplog.text.count("the model is compiled") == 1
 

@@ -10,10 +10,20 @@ from PIL import Image
 PICTURES = ("result", "masks", "difference-left", "difference-right", "contact-sheet")
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory):
+# Beside the size that users see: one of which the sampling takes a twelfth.
+SMALL = {"EmptyLatentImage": {"width": 192, "height": 128}, "KSampler": {"steps": 2}}
+
+
+@pytest.fixture(
+    scope="module",
+    params=[SMALL, pytest.param(None, marks=pytest.mark.release)],
+    ids=["small", "as it is"],
+)
+def demo(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
-    assert showcase.main(["--out", str(folder)]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(showcase, "QUICK", request.param or showcase.QUICK)
+        assert showcase.main(["--out", str(folder)]) == 0
     return folder
 
 

@@ -46,10 +46,17 @@ def evaluate(model, x, sigmas, extra_args, callback, disable):
     return x
 
 
-@EITHER
+RANGES = [(0.0, 1.0), (0.25, 0.75), (0.5, 0.5), (0.75, 0.25), (0.0, 0.0), (1.0, 1.0), (0.4, 1.0)]
+
+
 @pytest.mark.parametrize(
-    ("start_at", "end_at"),
-    [(0.0, 1.0), (0.25, 0.75), (0.5, 0.5), (0.75, 0.25), (0.0, 0.0), (1.0, 1.0), (0.4, 1.0)],
+    ("layout", "start_at", "end_at"),
+    [
+        pytest.param(layout, *range, marks=() if quick else pytest.mark.release)
+        for layout in ("SD1.5", "SDXL")
+        for range in RANGES
+        for quick in [layout == "SD1.5" or range == (0.25, 0.75)]
+    ],
 )
 def test_a_range_acts_from_sigma_to_sigma(layout, start_at, end_at):
     adapter = adapter_of(layout)

@@ -4,12 +4,12 @@ import pytest
 from ipadapter_pack.tests.headless.packs import legacy_nodes, own_nodes
 from ipadapter_pack.tools.legacy_pages import PAGES, page
 
-LEGACY = legacy_nodes()
+LEGACY, OWN = legacy_nodes(), own_nodes()
 IDS = sorted(LEGACY)
 
 
 def test_every_node_has_a_page_and_every_page_a_node():
-    assert {page.stem for page in PAGES.glob("*.md")} == {*IDS, *own_nodes()}
+    assert {page.stem for page in PAGES.glob("*.md")} == {*IDS, *OWN}
 
 
 @pytest.mark.parametrize("name", IDS)
@@ -35,4 +35,4 @@ def test_a_deprecated_node_names_its_successor(name):
 @pytest.mark.parametrize("name", [n for n in IDS if LEGACY[n].is_deprecated])
 def test_who_searches_for_a_deprecated_node_finds_another(name):
     wanted = LEGACY[name].display_name
-    assert any(wanted in schema.search_aliases for schema in own_nodes().values())
+    assert any(wanted in schema.search_aliases for schema in OWN.values())

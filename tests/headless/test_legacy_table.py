@@ -1,11 +1,8 @@
 """Every id of ComfyUI_IPAdapter_plus as a graph or a program finds it, over HTTP."""
 
-import urllib.request
-
 import pytest
-from ipadapter_pack.tests.headless.legacy_table import BOTH, RENAMED, V1, V2
-from ipadapter_pack.workflows.runner.client import Client
-from ipadapter_pack.workflows.runner.server import PACK, running
+from ipadapter_pack.tests.headless.legacy_table import BOTH, V1, V2
+from ipadapter_pack.workflows.runner.server import PACK
 
 OURS = f"custom_nodes.{PACK.name}"
 # Nothing outside nodes/legacy does what these do, or they are nodes of ours.
@@ -107,35 +104,3 @@ def test_legacy_nodes_are_kept_apart(known):
     for name in BOTH.keys() - LOOSENED.keys():
         if known[name]["deprecated"]:
             assert known[name]["category"] == "IPAdapter Regions/legacy"
-
-
-OTHER = """
-class Theirs:
-    CATEGORY, RETURN_TYPES, FUNCTION = "theirs", ("MODEL",), "go"
-
-    @classmethod
-    def INPUT_TYPES(cls):
-        return {"required": {"model": ("MODEL",)}}
-
-    def go(self, model):
-        return (model,)
-
-
-NODE_CLASS_MAPPINGS = {"IPAdapterAdvanced": Theirs}
-"""
-
-
-def test_an_id_of_another_pack_is_left_to_it_and_said_once(tmp_path):
-    other = tmp_path / "other_pack"
-    other.mkdir()
-    (other / "__init__.py").write_text(OTHER)
-    with running(packs=[other, PACK]) as url:
-        known = Client(url).object_info()
-        with urllib.request.urlopen(f"{url}/internal/logs") as response:
-            log = response.read().decode()
-    assert known["IPAdapterAdvanced"]["python_module"] == "custom_nodes.other_pack"
-    owners = {known[name]["python_module"] for name in BOTH if name != "IPAdapterAdvanced"}
-    assert owners == {OURS}
-    assert set(RENAMED.values()) <= known.keys()
-    assert log.count("left to the pack that already has them: IPAdapterAdvanced") == 1
-    assert log.count("IPAdapterAdvanced") == 1

@@ -6,7 +6,7 @@ from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_extras.nodes_torch_compile import skip_torch_compile_dict
 from ipadapter_pack.nodes.regions.change import CropRegions, RemoveReferences
 from ipadapter_pack.tests import tiny
-from ipadapter_pack.tests.headless.support import Layers, adapter, apply, left_half
+from ipadapter_pack.tests.headless.support import Layers, adapter, adapter_for, apply, left_half
 from ipadapter_pack.tests.kernels import SYNCS, per_step
 from ipadapter_pack.tests.near import assert_near
 
@@ -41,10 +41,15 @@ def test_nosync_one_read_per_call_with_curves(loaded):
 
 
 @pytest.fixture(scope="module")
+def eager():
+    return tiny.model(**tiny.FEW_LAYERS)
+
+
+@pytest.fixture(scope="module")
 def compiled():
     """As TorchCompileModel does it, with a backend that needs no compiler."""
     torch._dynamo.reset()
-    model = tiny.model()
+    model = tiny.model(**tiny.FEW_LAYERS)
     options = {"guard_filter_fn": skip_torch_compile_dict}
     set_torch_compile_wrapper(model, backend="eager", options=options)
     return model
@@ -98,11 +103,10 @@ CHANGES = [
 
 
 @pytest.mark.parametrize("count", [8, pytest.param(len(CHANGES), marks=pytest.mark.release)])
-def test_nosync_right_under_torch_compile(loaded, compiled, count):
+def test_nosync_right_under_torch_compile(eager, compiled, count):
     """One compiled model, everything about the references changed, each result as eager's."""
-    eager = tiny.shared_model()
+    loaded, other = (adapter_for(eager, kind, seed) for kind, seed in (("base", 0), ("plus", 3)))
     effect = tiny.sample(apply(eager, loaded, 1)) - tiny.sample(eager)
-    other = adapter(kind="plus", seed=3)
     for change in CHANGES[:count]:
         found, expected = (tiny.sample(change(m, loaded, other)) for m in (compiled, eager))
         assert_near(found, expected, 1e-4, effect)

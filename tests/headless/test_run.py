@@ -140,25 +140,11 @@ def test_run_says_why_comfyui_did_not_start():
         pass
 
 
-def test_run_from_the_shell_with_model_paths_writes_nothing_into_comfyui(model_folders, tmp_path):
-    before = contents(Path(os.environ["COMFYUI_PATH"]))
-    models = [
-        f"--{name.replace('_', '-')}={model_folders[kind][0] / 'tiny.safetensors'}"
-        for name, (_, _, kind) in model_files.MODELS.items()
-    ]
-    command = [sys.executable, str(ROOT / "workflows" / "run.py"), "two_references"]
-    bare = {k: v for k, v in os.environ.items() if not k.startswith("IPADAPTER_REGIONS_STARTED")}
-    done = subprocess.run(
-        [*command, *models, *QUICK], cwd=tmp_path, env=bare, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    picture = np.asarray(Image.open(tmp_path / done.stdout.strip()))
-    assert picture.std() > 1
-    assert contents(Path(os.environ["COMFYUI_PATH"])) == before
-
-
-def test_run_finds_each_model_of_a_face_workflow_by_its_path(model_folders, tmp_path):
+def test_run_from_the_shell_finds_models_by_their_paths_and_leaves_comfyui_alone(
+    model_folders, tmp_path
+):
     """Without a server: two adapters from different folders, face models, a photo."""
+    before = contents(Path(os.environ["COMFYUI_PATH"]))
     person(0).save(tmp_path / "anna.png")
     elsewhere = tmp_path / "plus" / "style.safetensors"
     elsewhere.parent.mkdir()
@@ -172,11 +158,24 @@ def test_run_finds_each_model_of_a_face_workflow_by_its_path(model_folders, tmp_
         f"--set=Load IPAdapter Model (style).ipadapter_file={elsewhere}",
         f"--set=reference_face.image={tmp_path / 'anna.png'}",
         f"--set=reference_style.image={tmp_path / 'anna.png'}",
-        f"--out={tmp_path}",
     ]
-    assert command_line.main(["face_and_style", *options, *QUICK]) == 0
-    (path,) = tmp_path.glob("ipadapter_regions*.png")
-    assert Image.open(path).size == (SMALL["width"], SMALL["height"])
+    command = [sys.executable, str(ROOT / "workflows" / "run.py"), "face_and_style"]
+    bare = {k: v for k, v in os.environ.items() if not k.startswith("IPADAPTER_REGIONS_STARTED")}
+    done = subprocess.run(
+        [*command, *options, *QUICK], cwd=tmp_path, env=bare, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    picture = Image.open(tmp_path / done.stdout.strip())
+    assert picture.size == (SMALL["width"], SMALL["height"])
+    assert np.asarray(picture).std() > 1
+    assert contents(Path(os.environ["COMFYUI_PATH"])) == before
+
+
+def test_run_takes_each_kind_of_model_as_a_path(model_folders):
+    for name, (_, _, kind) in model_files.MODELS.items():
+        folder = model_folders[kind][0]
+        found = model_files.locate(name, str(folder / "tiny.safetensors"))
+        assert found == (folder, "tiny.safetensors")
 
 
 def test_run_takes_a_folder_of_face_models_or_one_with_such_folders(model_folders):

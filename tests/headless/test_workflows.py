@@ -1,7 +1,10 @@
 """Every bundled workflow runs in a ComfyUI over HTTP, with its stock loaders and tiny models."""
 
+import urllib.request
+
 import numpy as np
 import pytest
+from ipadapter_pack.tests.headless.legacy_table import BOTH, RENAMED
 from ipadapter_pack.tests.headless.runs import (
     key_of,
     left_half,
@@ -27,7 +30,7 @@ PARTS = {
 }
 
 
-def with_references(client, graph, *colors):
+def with_references(client, graph, *colors, again=False):
     """The graph with a picture of each colour, in turn, as its references; of a person where the
     workflow wants faces."""
     titles = {title(graph, key) for key in graph}
@@ -36,7 +39,7 @@ def with_references(client, graph, *colors):
     for number, name in enumerate(references):
         color = colors[number % len(colors)]
         picture = person(COLORS.index(color)) if wants_faces else stripes(color)
-        graph = set_inputs(graph, name, image=uploaded(client, picture))
+        graph = set_inputs(graph, name, image=uploaded(client, picture, again))
     return graph
 
 
@@ -62,7 +65,7 @@ def test_workflow_moves_with_its_references_and_repeats(client, name):
     picture = result(client, first)
     other = result(client, with_references(client, graph, "yellow", "green"))
     without = result(client, at_weight_zero(first))
-    again = result(client, first)
+    again = result(client, with_references(client, graph, "red", "navy", again=True))
     assert np.isfinite(picture).all()
     assert picture.std() > 0.01
     assert np.abs(picture - other).mean() > 0.002
@@ -139,7 +142,7 @@ def encoder():
     return comfy.clip_vision.load(folder_paths.get_full_path("clip_vision", "tiny.safetensors"))
 
 
-NODE_CLASS_MAPPINGS = {"IPAdapterModelLoader": Loader}
+NODE_CLASS_MAPPINGS = {"IPAdapterModelLoader": Loader, "IPAdapterAdvanced": Loader}
 '''
 VALUES = {
     "loader": "nested",
@@ -147,22 +150,42 @@ VALUES = {
 }
 
 
-@pytest.mark.parametrize(("value", "first"), [("loader", True), ("pipeline", False)])
-def test_workflow_runs_beside_a_pack_that_owns_the_loader(
-    client, model_folders, tmp_path, value, first
-):
-    stand_in = tmp_path / "stand_in"
+@pytest.fixture(scope="module", params=VALUES)
+def beside(request, model_folders, tmp_path_factory):
+    """What the other pack's loader gives, and a ComfyUI with both packs: for one it is the first
+    that is loaded, for the other the last."""
+    stand_in = tmp_path_factory.mktemp("packs") / "stand_in"
     stand_in.mkdir()
-    (stand_in / "__init__.py").write_text(STAND_IN.replace("RETURNED", VALUES[value]))
+    (stand_in / "__init__.py").write_text(STAND_IN.replace("RETURNED", VALUES[request.param]))
+    packs = [stand_in, PACK] if request.param == "loader" else [PACK, stand_in]
+    with running(model_folders, packs) as url:
+        yield request.param, Client(url)
+
+
+def test_workflow_runs_beside_a_pack_that_owns_the_loader(client, beside):
+    value, other = beside
     graph = small("two_references")
     if value == "pipeline":  # it brings its own encoder
         for node in graph.values():
             node["inputs"].pop("clip_vision", None)
-    packs = [stand_in, PACK] if first else [PACK, stand_in]
-    with running(model_folders, packs) as url:
-        beside = Client(url)
-        loader = beside.object_info()["IPAdapterModelLoader"]
-        assert loader["python_module"] == "custom_nodes.stand_in"
-        there = result(beside, with_references(beside, graph, "red", "navy"))
+    loader = other.object_info()["IPAdapterModelLoader"]
+    assert loader["python_module"] == "custom_nodes.stand_in"
+    there = result(other, with_references(other, graph, "red", "navy"))
     here = with_references(client, small("two_references"), "red", "navy")
     assert (there == result(client, here)).all()
+
+
+@pytest.mark.parametrize("beside", ["loader"], indirect=True)
+def test_ids_of_another_pack_are_left_to_it_and_said_once(beside):
+    _, other = beside
+    known = other.object_info()
+    with urllib.request.urlopen(f"{other.url}/internal/logs") as response:
+        log = response.read().decode()
+    theirs = ("IPAdapterModelLoader", "IPAdapterAdvanced")
+    owners = {name: known[name]["python_module"] for name in BOTH}
+    assert {name for name in BOTH if owners[name] == "custom_nodes.stand_in"} == set(theirs)
+    assert {owners[name] for name in BOTH.keys() - theirs} == {f"custom_nodes.{PACK.name}"}
+    assert set(RENAMED.values()) <= known.keys()
+    said = "left to the pack that already has them: "
+    assert log.count(said + ", ".join(theirs)) == log.count(said) == 1
+    assert log.count("IPAdapterAdvanced") == 1

@@ -30,6 +30,9 @@ ACCELERATOR = (
     " or hasattr(t, 'xpu') and t.xpu.is_available())"
 )
 
+# Linux has one of these for each kind of accelerator that PyTorch knows.
+DEVICES = ("/dev/nvidiactl", "/dev/nvmap", "/dev/dxg", "/dev/kfd", "/dev/dri")
+
 
 @contextmanager
 def running(
@@ -100,7 +103,8 @@ def command(base: Path, port: int) -> list[str]:
     arguments += ["--database-url", "sqlite:///:memory:", "--disable-api-nodes"]
     arguments += ["--extra-model-paths-config", str(base / "model_paths.yaml")]
     if not has_accelerator(python):
-        arguments += ["--cpu", "--use-pytorch-cross-attention"]
+        # Processors compute in float32: else each weight is converted whenever it is used.
+        arguments += ["--cpu", "--use-pytorch-cross-attention", "--fp32-text-enc"]
     return arguments
 
 
@@ -110,6 +114,8 @@ def comfyui() -> Path:
 
 @cache
 def has_accelerator(python: str) -> bool:
+    if sys.platform == "linux" and not any(map(os.path.exists, DEVICES)):
+        return False  # asking PyTorch takes seconds
     answer = subprocess.run([python, "-c", ACCELERATOR], capture_output=True, text=True)
     return answer.stdout.strip() == "True"
 
