@@ -54,11 +54,12 @@ class AttentionPatch:
 
         inputs: LayerInputs | None = extra_options.get(KEY)
         layer_size = extra_options["activations_shape"][2:]
-        if inputs is None or not inputs.fit(self.patch_key, q, layer_size):
+        rows = inputs and inputs.rows(self.patch_key, q, k, extra_options)
+        if inputs is None or rows is None:
             return out
-        for group, kv in inputs.kv.get(self.patch_key, ()):
-            mask = inputs.mask(group, layer_size[0], layer_size[1])
-            probe = inputs.probe(group, kv, layer_size)
+        for group, kv in inputs.kv(self.patch_key, rows):
+            mask = inputs.mask(group, layer_size[0], layer_size[1], rows)
+            probe = inputs.probe(group, kv, layer_size, rows)
             out = add_references(out, q, kv, mask, attention, probe)
         return out
 

@@ -22,6 +22,7 @@ from ..shared.notices import warn
 from .conds import chunks_of_call, resolve
 from .group_masks import GroupMasks, StepStates
 from .keys_values import frames, group_by_tokens, pack_kv, splits_latents
+from .row_map import RowMap, mean_of_copies, row_maps, take_rows, told_by_contents
 from .step_schedule import StepSchedule
 from .types import (
     CHUNKS_KEY,
@@ -40,6 +41,7 @@ from .types import (
 KEPT = 8  # packings of keys and values: a long clip needs another for each of its windows
 
 KVByKey = dict[PatchKey, list[tuple[int, PackedKV]]]  # by group
+CopiedKV = dict[tuple[PatchKey, RowMap], list[tuple[int, PackedKV]]]
 
 
 def record_in(guider: Any, recording: RunRecorder) -> None:
@@ -104,9 +106,13 @@ def wrappers(acting: Acting) -> dict[str, Callable[..., Any]]:
 class LayerInputs:
     """What the layers of one UNet call read: tensors, and how to find them."""
 
-    def __init__(self, run: Run, call: UNetCall, states: StepStates):
-        self.kv, shapes = run.packed_kv(call)
+    def __init__(
+        self, run: Run, call: UNetCall, states: StepStates, cond_or_uncond: tuple[int, ...]
+    ):
+        self._kv, self._copied_kv, shapes = run.packed_kv(call)
         self.call = call
+        self._cond_or_uncond = cond_or_uncond
+        self._own_rows = tuple(range(len(call.chunks)))
         self._run, self._mask_state = run, run.masks.at_step(call, states)
         self._masks = run.masks.ready(call, states)
         self.over_time = False  # whether the model's layers also attend over time
@@ -116,45 +122,78 @@ class LayerInputs:
         # A name for everything about the call that is not the contents of a tensor.
         self.structure = hashlib.blake2s(f"{shapes} {masks}".encode(), digest_size=8).hexdigest()
 
-    def fit(self, patch_key: PatchKey, q: Tensor, layer_size: Sequence[int]) -> bool:
-        """Whether a layer's queries [batch, queries, heads * dim] are this call's: one per cell of the
-        layer and latent."""
+    def rows(
+        self, patch_key: PatchKey, q: Tensor, k: Tensor, options: Mapping[str, Any]
+    ) -> RowMap | None:
+        """Which conditionings a layer's queries [batch, queries, heads * dim] belong to; None where
+        they are not this call's, one per cell of the layer and latent. ``k``: the text's keys."""
+        layer_size = options["activations_shape"][2:]
         if len(layer_size) != 2 or q.shape[1] != layer_size[0] * layer_size[1]:
-            return False  # a video model's attention over time comes by here too
-        if q.shape[0] != len(self.call.chunks) * self.call.latents:
-            if not torch.compiler.is_compiling():
+            return None  # a video model's attention over time comes by here too
+        blocks, rest = divmod(q.shape[0], self.call.latents)
+        rows = self._own_rows
+        if rest or blocks != len(rows):
+            now = tuple(options.get("cond_or_uncond") or ())
+            rows = None if rest else self._run.rows(q, k, (blocks, self._cond_or_uncond, now))
+            if rows is None and not torch.compiler.is_compiling():
                 self._run.warn_once(OTHER_BATCH)
-            return False
-        if self.over_time:
+        if rows and self.over_time:
             # With as many frames as cells, attention over time looks the same, but comes second.
             first = patch_key not in self._fitted
             self._fitted.add(patch_key)
-            return first
-        return True
+            return rows if first else None
+        return rows
 
-    def mask(self, group: int, height: int, width: int) -> Tensor | None:
-        """The mask of a group on a layer's grid, [rows, 1, queries, references, 1]."""
+    def kv(self, patch_key: PatchKey, rows: RowMap) -> Sequence[tuple[int, PackedKV]]:
+        """Keys and values of a layer's groups, by their numbers, for queries of these rows."""
+        packed = self._kv.get(patch_key, ())
+        if rows == self._own_rows:
+            return packed
+        copied = self._copied_kv.get((patch_key, rows))
+        if copied is None:
+            conds = len(self.call.chunks)
+            copied = [
+                (group, kv._replace(k=take_rows(kv.k, rows, conds), v=take_rows(kv.v, rows, conds)))
+                for group, kv in packed
+            ]
+            if not torch.compiler.is_compiling():
+                self._copied_kv[patch_key, rows] = copied
+        return copied
+
+    def mask(
+        self, group: int, height: int, width: int, rows: RowMap | None = None
+    ) -> Tensor | None:
+        """The mask of a group on a layer's grid, [rows or 1, 1, queries, references, 1]."""
         masks = self._masks.get((height, width))
         if masks is None:  # a grid that only the layer knows: deep shrink and its like
             masks = self._run.masks.at((height, width), self.call, self._mask_state)
             if not torch.compiler.is_compiling():
                 self._masks[height, width] = masks
-        return masks[group]
+        mask = masks[group]
+        if mask is None or len(mask) == 1 or rows in (None, self._own_rows):
+            return mask
+        return take_rows(mask, rows, len(self.call.chunks))
 
-    def probe(self, group: int, kv: PackedKV, layer_size: Sequence[int]) -> AttentionProbe | None:
+    def probe(
+        self, group: int, kv: PackedKV, layer_size: Sequence[int], rows: RowMap
+    ) -> AttentionProbe | None:
         """What measures the references of a group in a layer, where attention is recorded."""
         if self.recorder is None or torch.compiler.is_compiling():
             return None
         size = (layer_size[0], layer_size[1])
-        return self.recorder.probe(self._run.groups[group], kv, size)
+        probe = self.recorder.probe(self._run.groups[group], kv, size)
+        if rows == self._own_rows:
+            return probe
+        conds = len(self.call.chunks)
+        return probe._replace(add=lambda seen: probe.add(mean_of_copies(seen, rows, conds)))
 
     def __deepcopy__(self, memo: object) -> LayerInputs:
         return self
 
 
 OTHER_BATCH = (
-    "another node changes the batch inside the model (attention couple, say): references are "
-    "left out where it does"
+    "another node changes the batch inside the model in a way that cannot be followed: references "
+    "are left out where it does"
 )
 
 
@@ -189,8 +228,9 @@ class Run:
         timed = [region for region in self._regions if region.settings.timed]
         self._schedule = StepSchedule(timed, guider.model_patcher) if timed else None
         self.masks = GroupMasks(self.groups, timed)
-        self._packed: dict[Any, tuple[KVByKey, str]] = {}
+        self._packed: dict[Any, tuple[KVByKey, CopiedKV, str]] = {}
         self._moved: dict[Any, list[RegionKV]] = {}
+        self._row_maps: dict[Any, list[RowMap]] = {}
         self._said: set[str] = set()
 
     def __deepcopy__(self, memo: object) -> Run:
@@ -239,10 +279,11 @@ class Run:
         states: StepStates = ()
         if self._schedule:
             states = self._schedule.states(float(t.flatten()[0]))  # the call's one read
-        return LayerInputs(self, call, states)
+        return LayerInputs(self, call, states, tuple(options.get("cond_or_uncond") or (0,)))
 
-    def packed_kv(self, call: UNetCall) -> tuple[KVByKey, str]:
-        """Keys and values of every patch, packed for a call, and their shapes in words."""
+    def packed_kv(self, call: UNetCall) -> tuple[KVByKey, CopiedKV, str]:
+        """Keys and values of every patch, packed for a call; where layers keep those for rows that
+        are repeated; their shapes in words."""
         split = any(splits_latents(group, call) for group in self.groups)
         roles = tuple(chunk.positive for chunk in call.chunks)
         own = (call.latents, call.window) if split else None
@@ -261,8 +302,20 @@ class Run:
                 (patch_key, [(group, kv.k.shape) for group, kv in groups])
                 for patch_key, groups in packed.items()
             ]
-            self._packed[key] = packed, repr(shapes)
+            self._packed[key] = packed, {}, repr(shapes)
         return self._packed[key]
+
+    def rows(
+        self, q: Tensor, k: Tensor, repeated: tuple[int, Sequence[int], Sequence[int]]
+    ) -> RowMap | None:
+        """Whose copies queries [batch, queries, heads * dim] are, see ``row_maps``. Where more than
+        one way is possible, they and the text's keys are looked at, once in a run."""
+        if repeated not in self._row_maps:
+            maps = row_maps(*repeated)
+            if len(maps) > 1 and not torch.compiler.is_compiling():
+                maps = told_by_contents(maps, q, k)
+            self._row_maps[repeated] = maps
+        return next(iter(self._row_maps[repeated]), None)
 
     def _on_device(self, entries: list[RegionKV], call: UNetCall) -> list[RegionKV]:
         """The entries on the call's device, where each window of a clip takes its frames from."""

@@ -62,7 +62,7 @@ def test_nosync_names_every_structure(loaded):
         layers = Layers(model)
         tiny.sample(model, positive, steps=1, cfg=1.0, **settings)
         return {
-            (inputs.structure, inputs.mask(0, *inputs.call.grid).shape)
+            (inputs.structure, inputs.mask(0, *inputs.call.input_size).shape)
             for inputs in (call[1]["ipadapter_regions"] for call in layers.calls)
         }
 

@@ -31,7 +31,7 @@ def test_small_only_keys_and_values_stay(dtype):
 
     layers = Layers(applied)
     tiny.sample(applied, steps=1)
-    packed = layers.calls[0][1]["ipadapter_regions"].kv
+    packed = layers.calls[0][1]["ipadapter_regions"]._kv
     laid_out = [x for groups in packed.values() for _, kv in groups for x in (kv.k, kv.v)]
     assert sum(x.untyped_storage().nbytes() for x in laid_out) == expected  # one row per role
 
