@@ -21,7 +21,7 @@ MODELS = {
     "ip-adapter-faceid-plusv2_sd15.bin": "tiny_faceid_plusv2.safetensors",
     "ip-adapter-faceid-portrait-v11_sd15.bin": "tiny_portrait.safetensors",
 }
-SMALL = {"width": 64, "height": 64, "steps": 2}
+SMALL = {"width": 64, "height": 64, "steps": 1}
 SIZED = ("EmptyLatentImage", "KSampler")
 CROP = {"crop_x": 0.25, "crop_y": 0.25, "crop_size": 0.5}  # of the picture's side, by title
 
