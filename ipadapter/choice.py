@@ -12,6 +12,7 @@ from .published import (
     AUTO_ORDER,
     PRESETS,
     File,
+    Preset,
     encoder_place,
     named_v2,
     place,
@@ -39,8 +40,13 @@ class Requirements(NamedTuple):
 class Match(NamedTuple):
     name: str  # of the file
     kind: AdapterKind
-    preset: str
+    preset: str  # or the name of its family, where no preset stands for that
     known: bool  # the name is one under which such a file was published
+
+    @property
+    def published(self) -> Preset:
+        """What its preset stands for; of a family that has none, nothing is published."""
+        return PRESETS.get(self.preset, Preset(self.kind.family, {}))
 
 
 def choose(
@@ -87,7 +93,8 @@ def why_not(name: str, sentence: str) -> str:
 
 
 def _order(match: Match) -> int:
-    return AUTO_ORDER.index(match.preset)
+    """The place among what AUTO takes; last, what no preset stands for."""
+    return AUTO_ORDER.index(match.preset) if match.preset in AUTO_ORDER else len(AUTO_ORDER)
 
 
 def _consider(
@@ -116,6 +123,8 @@ def _as_published(name: str, kind: AdapterKind, preset: str) -> Match:
     if known is not None and PRESETS[known].means(kind):
         return Match(name, kind, known, known=True)
     possible = [key for key in AUTO_ORDER if PRESETS[key].means(kind)]
+    if not possible:
+        return Match(name, kind, kind.family.name, known=False)
     says_v2 = named_v2(name)
     if preset in possible and not (says_v2 and preset == "FACEID PLUS"):
         return Match(name, kind, preset, known=False)

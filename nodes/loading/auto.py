@@ -127,7 +127,7 @@ def put_together(
 ) -> io.NodeOutput:
     """The model with the LoRA, and the adapter with what it needs; says what was taken."""
     match, encoder, lora = selection
-    faces = PRESETS[match.preset].insightface if match.kind.family.face else None
+    faces = match.published.insightface if match.kind.family.face else None
     insightface = load_insightface(provider, faces) if faces else None
     loaded = under_its_name(load_adapter(full_path("ipadapter", match.name)), match, preset)
     clip_vision = load_encoder(full_path("clip_vision", encoder)) if encoder else None
@@ -163,8 +163,8 @@ def find_lora(match: Match, requirements: Requirements) -> str | None:
 
     Only files of a published name are opened: by content alone many a LoRA could be it.
     """
-    published = PRESETS[match.preset].files
-    wanted = [file for file in published.get(requirements.base, ()) if file.lora]
+    files = match.published.files.get(requirements.base, ())
+    wanted = [file for file in files if file.lora]
     if match.kind.has_lora or not wanted:
         return None
     names = [

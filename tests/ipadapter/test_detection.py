@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+from ipadapter_pack.ipadapter import choice
 from ipadapter_pack.ipadapter import face_projections as faces
 from ipadapter_pack.ipadapter import projections as pictures
 from ipadapter_pack.ipadapter.choice import AUTO, Match, Requirements, choose, choose_encoder
@@ -381,6 +382,24 @@ def test_a_file_chosen_by_name():
     assert "xl.bin is for SDXL" in refused(found, "xl.bin")
     assert refused(found, "bad.bin") == "bad.bin is bad"
     assert "gone.bin is not in models/ipadapter" in refused(found, "gone.bin")
+
+
+@pytest.mark.parametrize("family", FAMILIES_OF_THE_PACK)
+def test_a_family_that_no_preset_stands_for(family, monkeypatch):
+    """A new one is chosen by content and by the file's name before anything of it is published."""
+    for key in [key for key, preset in PRESETS.items() if preset.family is family]:
+        monkeypatch.delitem(PRESETS, key)
+    monkeypatch.setattr(choice, "AUTO_ORDER", [key for key in AUTO_ORDER if key in PRESETS])
+    kind = adapter(family)
+    found = {"ip-adapter_sd15.bin": BASE, "new.bin": kind}
+    need = Requirements(kind.widths, kind.context, family.kolors, frozenset([H, G, L]))
+    for preset, files in ((AUTO, {"new.bin": kind}), ("new.bin", found)):
+        match = choose(files, preset, need, "")
+        assert match == Match("new.bin", kind, family.name, known=False)
+        assert not match.published.files
+    if family not in (pictures.ImageProjection, pictures.KolorsResampler, faces.KolorsFaceIDPlus):
+        assert taken(found)[0] == "ip-adapter_sd15.bin"  # what has a preset goes first
+        assert f"new.bin (is {family.name})" in refused({"new.bin": kind}, "LIGHT")
 
 
 def encoder_for(kind, found):
