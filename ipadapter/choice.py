@@ -46,7 +46,7 @@ class Match(NamedTuple):
     @property
     def published(self) -> Preset:
         """What its preset stands for; of a family that has none, nothing is published."""
-        return PRESETS.get(self.preset, Preset(self.kind.family, {}))
+        return PRESETS.get(self.preset, Preset(self.kind.family.name, self.kind.family, {}))
 
 
 def choose(

@@ -24,6 +24,7 @@ class File(NamedTuple):
 class Preset(NamedTuple):
     """What a preset of the Auto Loader stands for, best file first."""
 
+    description: str  # one sentence, as of an Option
     family: type[Projection]
     files: Mapping[str, tuple[File, ...]]  # base model -> files
     big: bool | None = None  # whether it reads ViT-bigG; None: whichever
@@ -57,6 +58,7 @@ KOLORS, KOLORS_FACE = (
 
 PRESETS = {
     "LIGHT": Preset(
+        "whole pictures, at low strength (SD1.5 only)",
         ImageProjection,
         {
             "SD1.5": _files(
@@ -66,6 +68,7 @@ PRESETS = {
         big=False,
     ),
     "STANDARD": Preset(
+        "whole pictures, at medium strength",
         ImageProjection,
         {
             "SD1.5": _files(SD15, "ip-adapter_sd15.safetensors"),
@@ -74,6 +77,7 @@ PRESETS = {
         big=False,
     ),
     "VIT-G": Preset(
+        "as STANDARD, seen by the larger encoder ViT-bigG",
         ImageProjection,
         {
             "SD1.5": _files(SD15, "ip-adapter_sd15_vit-G.safetensors"),
@@ -82,6 +86,7 @@ PRESETS = {
         big=True,
     ),
     "PLUS": Preset(
+        "whole pictures in more detail, at high strength",
         Resampler,
         {
             "SD1.5": _files(SD15, "ip-adapter-plus_sd15.safetensors"),
@@ -92,6 +97,7 @@ PRESETS = {
         },
     ),
     "PLUS FACE": Preset(
+        "as PLUS, for portraits",
         Resampler,
         {
             "SD1.5": _files(SD15, "ip-adapter-plus-face_sd15.safetensors"),
@@ -99,21 +105,35 @@ PRESETS = {
         },
     ),
     "FULL FACE": Preset(
-        FullProjection, {"SD1.5": _files(SD15, "ip-adapter-full-face_sd15.safetensors")}
+        "as PLUS FACE, stronger (SD1.5 only)",
+        FullProjection,
+        {"SD1.5": _files(SD15, "ip-adapter-full-face_sd15.safetensors")},
     ),
     "COMPOSITION": Preset(
+        "how a picture is composed, without its style or its subject",
         Resampler,
         {
             "SD1.5": _files(COMPOSITION, "ip_plus_composition_sd15.safetensors"),
             "SDXL": _files(COMPOSITION, "ip_plus_composition_sdxl.safetensors"),
         },
     ),
-    "FACEID": Preset(FaceID, {"SD1.5": _face("faceid_sd15"), "SDXL": _face("faceid_sdxl")}),
-    "FACEID PLUS": Preset(FaceIDPlus, {"SD1.5": _face("faceid-plus_sd15")}),
+    "FACEID": Preset(
+        "who a person is, as a face model tells",
+        FaceID,
+        {"SD1.5": _face("faceid_sd15"), "SDXL": _face("faceid_sdxl")},
+    ),
+    "FACEID PLUS": Preset(
+        "as FACEID, and how CLIP sees the face (SD1.5 only)",
+        FaceIDPlus,
+        {"SD1.5": _face("faceid-plus_sd15")},
+    ),
     "FACEID PLUS V2": Preset(
-        FaceIDPlus, {"SD1.5": _face("faceid-plusv2_sd15"), "SDXL": _face("faceid-plusv2_sdxl")}
+        "as FACEID PLUS, with a weight of its own for what CLIP sees",
+        FaceIDPlus,
+        {"SD1.5": _face("faceid-plusv2_sd15"), "SDXL": _face("faceid-plusv2_sdxl")},
     ),
     "FACEID PORTRAIT": Preset(
+        "several photos of one person (about five), without a LoRA",
         Portrait,
         {
             "SD1.5": _face("faceid-portrait-v11_sd15", lora=False)
@@ -122,13 +142,17 @@ PRESETS = {
         },
     ),
     "FACEID PORTRAIT UNNORM": Preset(
-        UnnormPortrait, {"SDXL": _face("faceid-portrait_sdxl_unnorm", lora=False)}
+        "as FACEID PORTRAIT, with a stronger likeness (SDXL only)",
+        UnnormPortrait,
+        {"SDXL": _face("faceid-portrait_sdxl_unnorm", lora=False)},
     ),
     "KOLORS PLUS": Preset(
+        "PLUS for Kolors",
         KolorsResampler,
         {"SDXL": _files(KOLORS, "ip_adapter_plus_general.bin", "kolors-ip-adapter-plus.bin")},
     ),
     "KOLORS FACEID PLUS": Preset(
+        "FACEID PLUS for Kolors",
         KolorsFaceIDPlus,
         {"SDXL": _files(KOLORS_FACE, "ipa-faceid-plus.bin", "kolors-ip-adapter-faceid-plus.bin")},
         insightface="antelopev2",
