@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from .base_models import base_by_layers
+from .base_models import base_by_layers, has_plus_v1
 from .detection import AdapterKind, EncoderKind
+from .encoders import File
 from .errors import IPAdapterError
 from .published import (
     AUTO_ORDER,
     PRESETS,
-    File,
     Preset,
     encoder_place,
     named_v2,
@@ -129,7 +129,7 @@ def _as_published(name: str, kind: AdapterKind, preset: str) -> Match:
     if preset in possible and not (says_v2 and preset == "FACEID PLUS"):
         return Match(name, kind, preset, known=False)
     if kind.family.versions:
-        is_v2 = kind.base == "SDXL" or says_v2
+        is_v2 = says_v2 or not has_plus_v1(kind.base)
         return Match(name, kind, "FACEID PLUS V2" if is_v2 else "FACEID PLUS", known=False)
     return Match(name, kind, possible[0], known=False)
 
@@ -184,7 +184,11 @@ def choose_encoder(
     raise IPAdapterError(
         f"{match.name} needs an image encoder whose {kind.family.feature} are {kind.width} wide; "
         f"models/clip_vision has {listed(refused)}; "
-        + (put(wanted.file, folder) if wanted else "get the one that its publisher names")
+        + (
+            put(wanted.file, folder)
+            if wanted and wanted.file
+            else "get the one that its publisher names"
+        )
     )
 
 

@@ -12,10 +12,11 @@ from comfy_api.latest import io
 
 from ...ipadapter.choice import AUTO, Match, Requirements, choose, choose_encoder, listed, put
 from ...ipadapter.detection import EncoderKind, adapter_kind, encoder_kind, face_lora_kind
+from ...ipadapter.encoders import File
 from ...ipadapter.errors import IPAdapterError
 from ...ipadapter.header import check_file
 from ...ipadapter.options import Option
-from ...ipadapter.published import PRESETS, File, is_published_as
+from ...ipadapter.published import PRESETS, is_published_as
 from ..model.layers import encoder_hid_proj, find_layers
 from ..model.lora import apply_face_lora, apply_lora
 from ..shared.files import InUse, full_path, read_file

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...ipadapter.base_models import has_plus_v1
 from ...ipadapter.errors import IPAdapterError, pick
 from ...ipadapter.faces import LARGEST, SIZES, FaceChoice, FaceRequest
 from ...ipadapter.noise import distorted
@@ -143,7 +144,8 @@ def version_by_name(loaded: LoadedAdapter) -> tuple[str, str]:
     by_name = "by its name" if loaded.name == loaded.file else "as its loader says"
     if named_v2(loaded.name):
         return "V2", by_name
-    if loaded.adapter.base_model == "SDXL":
-        return "V2", "for SDXL there is no other"
+    base = loaded.adapter.base_model
+    if not has_plus_v1(base):
+        return "V2", f"for {base} there is no other"
     named = "plus" in loaded.name.lower()
     return "V1", by_name if named else "its name does not say V2"

@@ -15,13 +15,12 @@ from ipadapter_pack.ipadapter.detection import (
     encoder_kind,
     face_lora_kind,
 )
+from ipadapter_pack.ipadapter.encoders import ENCODERS, SIGLIP, VIT_L_336, encoder_that_gives
 from ipadapter_pack.ipadapter.errors import IPAdapterError
 from ipadapter_pack.ipadapter.families import FAMILIES as FAMILIES_OF_THE_PACK
 from ipadapter_pack.ipadapter.published import (
     AUTO_ORDER,
-    ENCODERS,
     PRESETS,
-    VIT_L_336,
     encoder_place,
     is_published_as,
     preset_of,
@@ -440,10 +439,29 @@ def test_kolors_prefers_336_pixels():
 
 
 def test_published_encoders_go_by_their_own_names():
-    kinds = {"ViT-H": H, "ViT-bigG": G, "ViT-L": L}
-    for (feature, width), encoder in ENCODERS.items():
-        assert re.search(encoder.names, encoder.file.name.lower())
-        assert any(kind.gives(feature) == width for kind in kinds.values())
+    for encoder in ENCODERS:
+        assert encoder is SIGLIP or re.search(encoder.names, encoder.file.name.lower())
+    sizes = {(encoder.width, encoder.embeds, encoder.positions) for encoder in ENCODERS}
+    assert {(kind.width, kind.embeds, kind.positions) for kind in (H, G, L, L336)} < sizes
+
+
+@pytest.mark.parametrize(
+    ("feature", "width", "name"),
+    [
+        ("image_embeds", 768, "CLIP ViT-L"),
+        ("image_embeds", 1024, "CLIP ViT-H"),
+        ("image_embeds", 1280, "CLIP ViT-bigG"),
+        ("penultimate_hidden_states", 1024, "CLIP ViT-L"),
+        ("penultimate_hidden_states", 1152, "SigLIP"),
+        ("penultimate_hidden_states", 1280, "CLIP ViT-H"),
+        ("penultimate_hidden_states", 1664, "CLIP ViT-bigG"),
+    ],
+)
+def test_an_encoder_is_told_by_the_width_of_what_it_gives(feature, width, name):
+    encoder = encoder_that_gives(feature, width)
+    assert encoder is not None
+    assert encoder.name == name
+    assert encoder_that_gives(feature, width + 1) is None
 
 
 def test_a_missing_encoder_is_named():
