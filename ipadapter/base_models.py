@@ -44,6 +44,7 @@ class BaseModel(NamedTuple):
     composition: Mapping[Transformer, float]
     style: AbstractSet[Transformer]
     others: AbstractSet[Transformer]
+    plus_v1: bool = True  # FaceID Plus was published for it, and not V2 alone
 
     @property
     def transformers(self) -> AbstractSet[Transformer]:
@@ -56,24 +57,24 @@ def _at(block: str, *numbers: int) -> AbstractSet[Transformer]:
 
 # SDXL's roles are InstantStyle's (Wang et al. 2024, arXiv:2404.02733). For SD1.5, whose layers share
 # the work more, they are those that cubiq/ComfyUI_IPAdapter_plus settled on (at 9d076a3).
-BASE_MODELS = [
-    BaseModel(
-        "SD1.5",
-        layers=16,
-        context=768,
-        composition={Transformer("input", 7): 0.25, Transformer("input", 8): 1.0},
-        style=_at("input", 1, 2, 4, 5) | _at("output", 5, 6, 7, 8, 9, 10, 11),
-        others=_at("middle", 0) | _at("output", 3, 4),
-    ),
-    BaseModel(
-        "SDXL",
-        layers=70,
-        context=2048,
-        composition={Transformer("input", 8): 1.0},
-        style=_at("output", 1),
-        others=_at("input", 4, 5, 7) | _at("middle", 0) | _at("output", 0, 2, 3, 4, 5),
-    ),
-]
+SD15 = BaseModel(
+    "SD1.5",
+    layers=16,
+    context=768,
+    composition={Transformer("input", 7): 0.25, Transformer("input", 8): 1.0},
+    style=_at("input", 1, 2, 4, 5) | _at("output", 5, 6, 7, 8, 9, 10, 11),
+    others=_at("middle", 0) | _at("output", 3, 4),
+)
+SDXL = BaseModel(
+    "SDXL",
+    layers=70,
+    context=2048,
+    composition={Transformer("input", 8): 1.0},
+    style=_at("output", 1),
+    others=_at("input", 4, 5, 7) | _at("middle", 0) | _at("output", 0, 2, 3, 4, 5),
+    plus_v1=False,
+)
+BASE_MODELS = [SD15, SDXL]
 
 
 def base_model_name(layers: int, context: int) -> str | None:
@@ -88,6 +89,11 @@ def base_by_layers(layers: int) -> str:
     """``SDXL`` for 70 layers, whatever they read; in words for another number."""
     known = (base.name for base in BASE_MODELS if base.layers == layers)
     return next(known, f"a model of {layers} layers")
+
+
+def has_plus_v1(name: str) -> bool:
+    """Whether a FaceID Plus adapter for the base model of this name may be V1."""
+    return all(base.plus_v1 for base in BASE_MODELS if base.name == name)
 
 
 def transformers_in_order(layers: Iterable[Layer]) -> list[Transformer]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from .base_models import base_by_layers
+from .base_models import base_by_layers, has_plus_v1
 from .detection import AdapterKind, EncoderKind
+from .encoders import File
 from .errors import IPAdapterError
 from .published import (
     AUTO_ORDER,
     PRESETS,
-    File,
+    Preset,
     encoder_place,
     named_v2,
     place,
@@ -39,8 +40,13 @@ class Requirements(NamedTuple):
 class Match(NamedTuple):
     name: str  # of the file
     kind: AdapterKind
-    preset: str
+    preset: str  # or the name of its family, where no preset stands for that
     known: bool  # the name is one under which such a file was published
+
+    @property
+    def published(self) -> Preset:
+        """What its preset stands for; of a family that has none, nothing is published."""
+        return PRESETS.get(self.preset, Preset(self.kind.family.name, self.kind.family, {}))
 
 
 def choose(
@@ -87,7 +93,8 @@ def why_not(name: str, sentence: str) -> str:
 
 
 def _order(match: Match) -> int:
-    return AUTO_ORDER.index(match.preset)
+    """The place among what AUTO takes; last, what no preset stands for."""
+    return AUTO_ORDER.index(match.preset) if match.preset in AUTO_ORDER else len(AUTO_ORDER)
 
 
 def _consider(
@@ -116,11 +123,13 @@ def _as_published(name: str, kind: AdapterKind, preset: str) -> Match:
     if known is not None and PRESETS[known].means(kind):
         return Match(name, kind, known, known=True)
     possible = [key for key in AUTO_ORDER if PRESETS[key].means(kind)]
+    if not possible:
+        return Match(name, kind, kind.family.name, known=False)
     says_v2 = named_v2(name)
     if preset in possible and not (says_v2 and preset == "FACEID PLUS"):
         return Match(name, kind, preset, known=False)
     if kind.family.versions:
-        is_v2 = kind.base == "SDXL" or says_v2
+        is_v2 = says_v2 or not has_plus_v1(kind.base)
         return Match(name, kind, "FACEID PLUS V2" if is_v2 else "FACEID PLUS", known=False)
     return Match(name, kind, possible[0], known=False)
 
@@ -175,7 +184,11 @@ def choose_encoder(
     raise IPAdapterError(
         f"{match.name} needs an image encoder whose {kind.family.feature} are {kind.width} wide; "
         f"models/clip_vision has {listed(refused)}; "
-        + (put(wanted.file, folder) if wanted else "get the one that its publisher names")
+        + (
+            put(wanted.file, folder)
+            if wanted and wanted.file
+            else "get the one that its publisher names"
+        )
     )
 
 

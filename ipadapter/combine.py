@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .errors import IPAdapterError, pick
+from .options import Option
 from .reference import EncodedReference, Features, PromptPair
 
 
@@ -42,14 +43,33 @@ def smallest(rows: Tensor) -> Tensor:
     return rows.amin(0)
 
 
-# [pictures, ..., width] -> [..., width]
-METHODS: dict[str, Callable[[Tensor], Tensor]] = {
-    "average": average,
-    "norm average": norm_average,
-    "add": add,
-    "subtract": subtract,
-    "max": largest,
-    "min": smallest,
+Calculate = Callable[[Tensor], Tensor]  # [pictures, ..., width] -> [..., width]
+METHODS: dict[str, Option[Calculate]] = {
+    "average": Option(average, "one picture between them, as a mixture of subjects or styles"),
+    "norm average": Option(
+        norm_average,
+        "the mean after each feature is divided by its length over the pictures, so that features "
+        "of very different size count alike",
+    ),
+    "add": Option(add, "their sum, in which what two or three pictures share gets stronger"),
+    "subtract": Option(
+        subtract,
+        "the first without the mean of the others, which takes away a background or a style that "
+        "those show",
+    ),
+    "max": Option(largest, "the larger value of each feature: what shows clearly in any of them"),
+    "min": Option(
+        smallest, "the smaller value of each feature: what does not show in all is left out"
+    ),
+}
+
+# What a user chooses from: to keep the pictures as they are is no calculation.
+CONCAT = "concat"
+COMBINATIONS: dict[str, Option[Calculate | None]] = {
+    CONCAT: Option(
+        None, "all pictures act side by side, as views of one subject, and is the first choice"
+    ),
+    **METHODS,
 }
 
 
@@ -58,7 +78,7 @@ def combined(features: Features, method: str, normed: bool) -> Features:
 
     ``normed``: the family reads identities of length 1.
     """
-    calculate = pick(METHODS, method, "method", "concat")
+    calculate = pick(METHODS, method, "method", CONCAT).value
     clip, face = features.clip, features.face
     if clip is not None:
         clip = calculate(clip)[None]

@@ -16,6 +16,7 @@ from torch import Tensor
 from .adapter import IPAdapter
 from .base_models import base_by_layers
 from .checkpoint import read_checkpoint
+from .encoders import encoder_of_widths
 from .errors import IPAdapterError
 from .projections import Projection
 
@@ -71,8 +72,12 @@ class EncoderKind(NamedTuple):
         return self.embeds if feature == "image_embeds" else self.width
 
     def __str__(self) -> str:
-        name = ENCODER_NAMES.get((self.width, self.embeds))
-        return f"{name} ({self.positions} positions)" if name else f"an encoder {self.width} wide"
+        known = encoder_of_widths(self.width, self.embeds)
+        return (
+            f"{known.name} ({self.positions} positions)"
+            if known
+            else f"an encoder {self.width} wide"
+        )
 
 
 # (width, depth, patch) -> positions: what comfy/clip_vision_config_*.json know.
@@ -82,12 +87,6 @@ CORE = {
     (1024, 24, 14): (257, 577),
     (1152, 27, 14): (729,),
     (1152, 27, 16): (1024,),
-}
-ENCODER_NAMES = {
-    (1664, 1280): "CLIP ViT-bigG",
-    (1280, 1024): "CLIP ViT-H",
-    (1024, 768): "CLIP ViT-L",
-    (1152, 0): "SigLIP",
 }
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import IPAdapterError, pick
+from .options import Option
 
 Picture = NDArray[np.uint8]
 Points = NDArray[np.float32]
@@ -81,7 +82,7 @@ def find(app: Any, picture: Picture, sizes: Sequence[int] = SIZES) -> list[Face]
 def choose(faces: Sequence[Face], choice: FaceChoice, where: str = "the picture") -> list[Face]:
     """One face, number ``number`` (from 0) in the order ``select``; or every face with "all"."""
     select, index = choice
-    ordered = sorted(faces, key=pick(SELECTIONS, select, "face_select"))
+    ordered = sorted(faces, key=pick(SELECTIONS, select, "face_select").value)
     if select == "all":
         return ordered
     if not 0 <= index < len(ordered):
@@ -150,12 +151,14 @@ def bgr(picture: Picture) -> Picture:
 
 
 # face_select: what the faces are ordered by, the smallest number first.
-SELECTIONS: dict[str, Callable[[Face], float]] = {
-    "largest": lambda face: -area(face),
-    "best score": lambda face: -face.score,
-    "left to right": centre,
-    "all": centre,
-    "index": lambda face: 0,  # as the detector lists them
+SELECTIONS: dict[str, Option[Callable[[Face], float]]] = {
+    "largest": Option(lambda face: -area(face), "the largest; face_index 1 is the next"),
+    "best score": Option(
+        lambda face: -face.score, "the one that is found most surely; face_index 1 is the next"
+    ),
+    "left to right": Option(centre, "the leftmost; face_index 1 is the one to its right"),
+    "all": Option(centre, "every face, left to right, together as one reference"),
+    "index": Option(lambda face: 0, "the one with that number in the detector's list"),
 }
 
 CROPS: dict[str, Callable[[Picture, Face, int], Picture]] = {

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .errors import IPAdapterError, pick
+from .options import Option
 from .preprocess import CENTER, fit_to_encoder, resized, rgb, shorter_side
 
 # What CLIP's encoders take as nothing: the colour that is zero once normalised.
@@ -16,11 +17,11 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 
 # How far down and to the right the square lies, of what is to be cut off.
 POSITIONS = {
-    "center": CENTER,
-    "top": (0.0, 0.5),
-    "bottom": (1.0, 0.5),
-    "left": (0.5, 0.0),
-    "right": (0.5, 1.0),
+    "center": Option(CENTER, "the middle of the picture"),
+    "top": Option((0.0, 0.5), "the top of a high picture, the middle of a wide one"),
+    "bottom": Option((1.0, 0.5), "the bottom of a high picture, the middle of a wide one"),
+    "left": Option((0.5, 0.0), "the left of a wide picture, the middle of a high one"),
+    "right": Option((0.5, 1.0), "the right of a wide picture, the middle of a high one"),
 }
 MOST_TILES = 64
 
@@ -30,12 +31,16 @@ def fit(image: Tensor, mode: str, position: str, size: int) -> Tensor:
 
     An encoder of that size sees them unchanged. ``position`` is for the mode crop only.
     """
-    if mode == "crop":
-        return fit_to_encoder(image, size, pick(POSITIONS, position, "crop_position"))
-    return pick(MODES, mode, "mode", "crop")(rgb(image), size).movedim(1, -1)
+    return pick(MODES, mode, "mode").value(rgb(image), size, position).movedim(1, -1)
 
 
-def pad(pixels: Tensor, size: int) -> Tensor:
+def crop(pixels: Tensor, size: int, position: str) -> Tensor:
+    """The largest square."""
+    place = pick(POSITIONS, position, "crop_position").value
+    return fit_to_encoder(pixels.movedim(1, -1), size, place).movedim(-1, 1)
+
+
+def pad(pixels: Tensor, size: int, position: str) -> Tensor:
     """The whole picture, with borders that mean nothing to CLIP."""
     longer = max(pixels.shape[-2:])
     height, width = (max(1, size * side // longer) for side in pixels.shape[-2:])
@@ -46,12 +51,12 @@ def pad(pixels: Tensor, size: int) -> Tensor:
     return square
 
 
-def stretch(pixels: Tensor, size: int) -> Tensor:
+def stretch(pixels: Tensor, size: int, position: str) -> Tensor:
     """The whole picture, squeezed into a square."""
     return resized(pixels, size, size)
 
 
-def tiles(pixels: Tensor, size: int) -> Tensor:
+def tiles(pixels: Tensor, size: int, position: str) -> Tensor:
     """Overlapping squares, as high or as wide as the picture, evenly spread over its longer side:
     as few as leave nothing out. All of one picture, then all of the next."""
     height, width = pixels.shape[-2:]
@@ -69,8 +74,23 @@ def tiles(pixels: Tensor, size: int) -> Tensor:
     return torch.stack([small.narrow(along, start, size) for start in starts], 1).flatten(0, 1)
 
 
-MODES: dict[str, Callable[[Tensor, int], Tensor]] = {
-    "pad": pad,
-    "stretch": stretch,
-    "tiles": tiles,
+# (pixels [images, 3, H, W], size, position) -> [images or tiles, 3, size, size]
+MODES: dict[str, Option[Callable[[Tensor, int, str], Tensor]]] = {
+    "crop": Option(
+        crop, "the largest square, at crop_position, for a subject in one part of the picture"
+    ),
+    "pad": Option(
+        pad,
+        "the whole picture, with borders of the gray that says nothing to CLIP; the subject gets "
+        "smaller",
+    ),
+    "stretch": Option(
+        stretch,
+        "the whole picture, squeezed into a square, for style and colors or a nearly square one",
+    ),
+    "tiles": Option(
+        tiles,
+        "as many overlapping squares as show all of the picture, which act together as one "
+        "reference, for wide or high pictures in detail",
+    ),
 }

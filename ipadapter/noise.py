@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .options import Option
 from .preprocess import fit_to_encoder, rgb
 
 SIZE = 224
@@ -85,9 +86,13 @@ def _small(image: Tensor) -> tuple[Tensor, torch.Generator]:
     return fit_to_encoder(image, SIZE).cpu(), torch.Generator().manual_seed(0)
 
 
-NOISES: dict[str, Callable[[Tensor, float], Tensor]] = {
-    "shuffle": distorted,
-    "fade": faded,
-    "dissolve": dissolved,
-    "gaussian": grainy,
+NOISES: dict[str, Option[Callable[[Tensor, float], Tensor]]] = {
+    "shuffle": Option(
+        distorted,
+        "the picture in displaced pieces, turned around, with grain; less noise makes finer pieces "
+        "and more grain",
+    ),
+    "fade": Option(faded, "mixed with random colors, which 1 leaves alone"),
+    "dissolve": Option(dissolved, "single values replaced by random ones, at 0.3 three in ten"),
+    "gaussian": Option(grainy, "with normally distributed grain"),
 }

@@ -9,21 +9,17 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from .base_models import SD15, SDXL
 from .detection import AdapterKind, EncoderKind
+from .encoders import VIT_L_336, Encoder, File, encoder_that_gives
 from .face_projections import FaceID, FaceIDPlus, KolorsFaceIDPlus, Portrait, UnnormPortrait
 from .projections import FullProjection, ImageProjection, KolorsResampler, Projection, Resampler
-
-
-class File(NamedTuple):
-    name: str
-    source: str  # a folder on huggingface.co
-    lora: str = ""  # that belongs to it, in the same folder
-    there: str = ""  # its name in that folder, if it is no name to keep
 
 
 class Preset(NamedTuple):
     """What a preset of the Auto Loader stands for, best file first."""
 
+    description: str  # one sentence, as of an Option
     family: type[Projection]
     files: Mapping[str, tuple[File, ...]]  # base model -> files
     big: bool | None = None  # whether it reads ViT-bigG; None: whichever
@@ -48,7 +44,7 @@ def _face(name: str, ending: str = "bin", lora: bool = True) -> tuple[File, ...]
     return (File(f"ip-adapter-{name}.{ending}", "h94/IP-Adapter-FaceID", lora_name),)
 
 
-SD15, SDXL = "h94/IP-Adapter/models", "h94/IP-Adapter/sdxl_models"
+SD15_FILES, SDXL_FILES = "h94/IP-Adapter/models", "h94/IP-Adapter/sdxl_models"
 COMPOSITION = "ostris/ip-composition-adapter"
 KOLORS, KOLORS_FACE = (
     "Kwai-Kolors/Kolors-IP-Adapter-Plus",
@@ -57,80 +53,107 @@ KOLORS, KOLORS_FACE = (
 
 PRESETS = {
     "LIGHT": Preset(
+        "whole pictures, at low strength (SD1.5 only)",
         ImageProjection,
         {
-            "SD1.5": _files(
-                SD15, "ip-adapter_sd15_light_v11.bin", "ip-adapter_sd15_light.safetensors"
+            SD15.name: _files(
+                SD15_FILES, "ip-adapter_sd15_light_v11.bin", "ip-adapter_sd15_light.safetensors"
             )
         },
         big=False,
     ),
     "STANDARD": Preset(
+        "whole pictures, at medium strength",
         ImageProjection,
         {
-            "SD1.5": _files(SD15, "ip-adapter_sd15.safetensors"),
-            "SDXL": _files(SDXL, "ip-adapter_sdxl_vit-h.safetensors"),
+            SD15.name: _files(SD15_FILES, "ip-adapter_sd15.safetensors"),
+            SDXL.name: _files(SDXL_FILES, "ip-adapter_sdxl_vit-h.safetensors"),
         },
         big=False,
     ),
     "VIT-G": Preset(
+        "as STANDARD, seen by the larger encoder ViT-bigG",
         ImageProjection,
         {
-            "SD1.5": _files(SD15, "ip-adapter_sd15_vit-G.safetensors"),
-            "SDXL": _files(SDXL, "ip-adapter_sdxl.safetensors"),
+            SD15.name: _files(SD15_FILES, "ip-adapter_sd15_vit-G.safetensors"),
+            SDXL.name: _files(SDXL_FILES, "ip-adapter_sdxl.safetensors"),
         },
         big=True,
     ),
     "PLUS": Preset(
+        "whole pictures in more detail, at high strength",
         Resampler,
         {
-            "SD1.5": _files(SD15, "ip-adapter-plus_sd15.safetensors"),
-            "SDXL": (
-                *_files(SDXL, "ip-adapter-plus_sdxl_vit-h.safetensors"),
+            SD15.name: _files(SD15_FILES, "ip-adapter-plus_sd15.safetensors"),
+            SDXL.name: (
+                *_files(SDXL_FILES, "ip-adapter-plus_sdxl_vit-h.safetensors"),
                 File("noobIPAMARK1_mark1.safetensors", "r3gm/noob-ipa/model_G"),
             ),
         },
     ),
     "PLUS FACE": Preset(
+        "as PLUS, for portraits",
         Resampler,
         {
-            "SD1.5": _files(SD15, "ip-adapter-plus-face_sd15.safetensors"),
-            "SDXL": _files(SDXL, "ip-adapter-plus-face_sdxl_vit-h.safetensors"),
+            SD15.name: _files(SD15_FILES, "ip-adapter-plus-face_sd15.safetensors"),
+            SDXL.name: _files(SDXL_FILES, "ip-adapter-plus-face_sdxl_vit-h.safetensors"),
         },
     ),
     "FULL FACE": Preset(
-        FullProjection, {"SD1.5": _files(SD15, "ip-adapter-full-face_sd15.safetensors")}
+        "as PLUS FACE, stronger (SD1.5 only)",
+        FullProjection,
+        {SD15.name: _files(SD15_FILES, "ip-adapter-full-face_sd15.safetensors")},
     ),
     "COMPOSITION": Preset(
+        "how a picture is composed, without its style or its subject",
         Resampler,
         {
-            "SD1.5": _files(COMPOSITION, "ip_plus_composition_sd15.safetensors"),
-            "SDXL": _files(COMPOSITION, "ip_plus_composition_sdxl.safetensors"),
+            SD15.name: _files(COMPOSITION, "ip_plus_composition_sd15.safetensors"),
+            SDXL.name: _files(COMPOSITION, "ip_plus_composition_sdxl.safetensors"),
         },
     ),
-    "FACEID": Preset(FaceID, {"SD1.5": _face("faceid_sd15"), "SDXL": _face("faceid_sdxl")}),
-    "FACEID PLUS": Preset(FaceIDPlus, {"SD1.5": _face("faceid-plus_sd15")}),
+    "FACEID": Preset(
+        "who a person is, as a face model tells",
+        FaceID,
+        {SD15.name: _face("faceid_sd15"), SDXL.name: _face("faceid_sdxl")},
+    ),
+    "FACEID PLUS": Preset(
+        "as FACEID, and how CLIP sees the face (SD1.5 only)",
+        FaceIDPlus,
+        {SD15.name: _face("faceid-plus_sd15")},
+    ),
     "FACEID PLUS V2": Preset(
-        FaceIDPlus, {"SD1.5": _face("faceid-plusv2_sd15"), "SDXL": _face("faceid-plusv2_sdxl")}
+        "as FACEID PLUS, with a weight of its own for what CLIP sees",
+        FaceIDPlus,
+        {SD15.name: _face("faceid-plusv2_sd15"), SDXL.name: _face("faceid-plusv2_sdxl")},
     ),
     "FACEID PORTRAIT": Preset(
+        "several photos of one person (about five), without a LoRA",
         Portrait,
         {
-            "SD1.5": _face("faceid-portrait-v11_sd15", lora=False)
+            SD15.name: _face("faceid-portrait-v11_sd15", lora=False)
             + _face("faceid-portrait_sd15", lora=False),
-            "SDXL": _face("faceid-portrait_sdxl", lora=False),
+            SDXL.name: _face("faceid-portrait_sdxl", lora=False),
         },
     ),
     "FACEID PORTRAIT UNNORM": Preset(
-        UnnormPortrait, {"SDXL": _face("faceid-portrait_sdxl_unnorm", lora=False)}
+        "as FACEID PORTRAIT, with a stronger likeness (SDXL only)",
+        UnnormPortrait,
+        {SDXL.name: _face("faceid-portrait_sdxl_unnorm", lora=False)},
     ),
     "KOLORS PLUS": Preset(
+        "PLUS for Kolors",
         KolorsResampler,
-        {"SDXL": _files(KOLORS, "ip_adapter_plus_general.bin", "kolors-ip-adapter-plus.bin")},
+        {SDXL.name: _files(KOLORS, "ip_adapter_plus_general.bin", "kolors-ip-adapter-plus.bin")},
     ),
     "KOLORS FACEID PLUS": Preset(
+        "FACEID PLUS for Kolors",
         KolorsFaceIDPlus,
-        {"SDXL": _files(KOLORS_FACE, "ipa-faceid-plus.bin", "kolors-ip-adapter-faceid-plus.bin")},
+        {
+            SDXL.name: _files(
+                KOLORS_FACE, "ipa-faceid-plus.bin", "kolors-ip-adapter-faceid-plus.bin"
+            )
+        },
         insightface="antelopev2",
     ),
 }
@@ -176,67 +199,20 @@ def place(name: str, preset: str) -> int:
     return next(i for i, file in enumerate(files) if is_published_as(name, file.name))
 
 
-class Encoder(NamedTuple):
-    file: File
-    names: str  # a pattern in the names under which it goes
-
-
-VIT_H = Encoder(
-    File(
-        "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors",
-        "h94/IP-Adapter/models/image_encoder",
-        there="model.safetensors",
-    ),
-    r"vit.h.14.*s32b.b79k|clip.vision.(vit.)?h\b|ip.?adapter.*sd15|sd1.?5.*model",
-)
-VIT_G = Encoder(
-    File(
-        "CLIP-ViT-bigG-14-laion2B-39B-b160k.safetensors",
-        "h94/IP-Adapter/sdxl_models/image_encoder",
-        there="model.safetensors",
-    ),
-    r"vit.bigg.14.*39b.b160k|clip.vision.(vit.)?(big)?g\b|ip.?adapter.*sdxl|sdxl.*model",
-)
-VIT_L = Encoder(
-    File(
-        "clip-vit-large-patch14.safetensors",
-        "openai/clip-vit-large-patch14",
-        there="model.safetensors",
-    ),
-    r"clip.vit.large.patch14|clip.vision.(vit.)?l\b",
-)
-VIT_L_336 = Encoder(
-    File(
-        "clip-vit-large-patch14-336.bin",
-        "Kwai-Kolors/Kolors-IP-Adapter-Plus/image_encoder",
-        there="pytorch_model.bin",
-    ),
-    r"clip.vit.large.patch14.336",
-)
-# (feature, width) -> the encoder that published adapters were trained with.
-ENCODERS = {
-    ("image_embeds", 768): VIT_L,
-    ("image_embeds", 1024): VIT_H,
-    ("image_embeds", 1280): VIT_G,
-    ("penultimate_hidden_states", 1024): VIT_L,
-    ("penultimate_hidden_states", 1280): VIT_H,
-    ("penultimate_hidden_states", 1664): VIT_G,
-}
 OTHER_TRAINING = r"dfn|meta.?clip|quick.?gelu|clipa|datacomp|webli"
 
 
 def wanted_encoder(kind: AdapterKind) -> Encoder | None:
     if kind.family.kolors:
         return VIT_L_336
-    return ENCODERS.get((str(kind.family.feature), kind.width))
+    return encoder_that_gives(kind.family.feature, kind.width)
 
 
 def encoder_place(adapter: AdapterKind, encoder: EncoderKind, name: str) -> tuple[int, ...]:
     """Which of several encoders of the right width to take: the least."""
     wanted = wanted_encoder(adapter)
-    positions = 577 if adapter.family.kolors else 257
     return (
         int(re.search(OTHER_TRAINING, name.lower()) is not None),
-        int(encoder.positions != positions),
+        int(encoder.positions != (wanted.positions if wanted else 257)),
         int(wanted is None or re.search(wanted.names, name.lower()) is None),
     )

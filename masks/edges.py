@@ -13,6 +13,7 @@ import scipy.ndimage  # pyright: ignore[reportMissingTypeStubs]
 import torch
 from torch import Tensor
 
+from .options import Option
 from .shapes import CURVES, as_batch
 
 EDGE = 0.5  # what is at least this is inside
@@ -30,14 +31,14 @@ def feather_shape(mask: Tensor, pixels: int, direction: str, curve: str = "linea
     """
     if pixels <= 0:
         return as_batch(mask).float().clone()
-    shift, keep = DIRECTIONS[direction]
+    shift, keep = DIRECTIONS[direction].value
 
     def fade(mask: Tensor) -> Tensor:
         inside = mask >= EDGE
         if inside.all() or not inside.any():
             return mask
         depth, low, high = _two_sides(mask, inside)
-        part = CURVES[curve]((depth / pixels + shift).clamp(0, 1))
+        part = CURVES[curve].value((depth / pixels + shift).clamp(0, 1))
         return keep(mask, torch.lerp(low, high, part), depth)
 
     masks = as_batch(mask).to("cpu", torch.float32)
@@ -86,10 +87,20 @@ def _centred(mask: Tensor, faded: Tensor, depth: Tensor) -> Tensor:
 
 
 # Where the fade ends: how much of it lies outside the edge.
-DIRECTIONS: dict[str, tuple[float, Callable[[Tensor, Tensor, Tensor], Tensor]]] = {
-    "inward": (0.0, _inward),
-    "outward": (1.0, _outward),
-    "centred": (0.5, _centred),
+DIRECTIONS: dict[str, Option[tuple[float, Callable[[Tensor, Tensor, Tensor], Tensor]]]] = {
+    "inward": Option(
+        (0.0, _inward),
+        "inside the white shape; nothing outside it changes, for a region with a border to keep",
+    ),
+    "outward": Option(
+        (1.0, _outward),
+        "around the shape; all that was white stays white, for a subject that keeps the reference "
+        "in full",
+    ),
+    "centred": Option(
+        (0.5, _centred),
+        "half of it inside, half outside: two black and white regions that meet still add up to 1",
+    ),
 }
 
 

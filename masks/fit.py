@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .grid import to_grid
+from .options import Option
 from .shapes import as_batch
 
 
@@ -18,7 +19,7 @@ def fit(mask: Tensor, width: int, height: int, mode: str, outside: float = 0.0) 
     the mask itself. A mask of that size stays as it is. ``outside`` fills what the mask does not
     reach, in the mode contain.
     """
-    return MODES[mode](as_batch(mask), height, width, outside).clamp(0, 1).contiguous()
+    return MODES[mode].value(as_batch(mask), height, width, outside).clamp(0, 1).contiguous()
 
 
 def stretch(mask: Tensor, height: int, width: int, outside: float) -> Tensor:
@@ -53,8 +54,18 @@ def contain(mask: Tensor, height: int, width: int, outside: float) -> Tensor:
     return result
 
 
-MODES: dict[str, Callable[[Tensor, int, int, float], Tensor]] = {
-    "stretch": stretch,
-    "cover": cover,
-    "contain": contain,
+MODES: dict[str, Option[Callable[[Tensor, int, int, float], Tensor]]] = {
+    "stretch": Option(
+        stretch, "squeezed to fit, for a mask that was made for this picture in another size"
+    ),
+    "cover": Option(
+        cover,
+        "keeps its proportions and fills the canvas; what sticks out on two sides is cut off, for "
+        "a picture that is a crop from the middle",
+    ),
+    "contain": Option(
+        contain,
+        "keeps its proportions and shows all of it; outside fills the rest, for a picture that got "
+        "borders",
+    ),
 }

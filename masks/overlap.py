@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .grid import to_grid
+from .options import Option
 from .shapes import repeat_last
 
 Range = tuple[float, float]  # fractions of the noise schedule: start, end
@@ -84,4 +85,20 @@ def _met(ranges: Sequence[Range], i: int, others: Sequence[int]) -> tuple[int, .
 
 
 Rule = Callable[[Sequence["Tensor | None"], Sequence[Range]], "list[Tensor | None]"]
-RULES: dict[str, Rule] = {"add": add, "normalise": normalise, "priority": priority}
+RULES: dict[str, Option[Rule]] = {
+    "add": Option(
+        add,
+        "all act in full, for masks that only meet or whose fades sum to 1, since two references in "
+        "full at one place soon burn",
+    ),
+    "normalise": Option(
+        normalise,
+        "each is divided by max(1, sum), so that together they are no stronger than one, for "
+        "regions that share a place as equals",
+    ),
+    "priority": Option(
+        priority,
+        "the first region wins and each of the next gets min(mask, 1 - sum of those before), for a "
+        "subject in front of something",
+    ),
+}

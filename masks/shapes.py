@@ -6,6 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from .options import Option
+
 Box = tuple[float, float, float, float]  # left, top, width, height, as fractions of the canvas
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
@@ -42,7 +44,7 @@ def feather(
     height, width = mask.shape[-2:]
     columns = torch.minimum(rise(width, left), rise(width, right).flip(0))
     rows = torch.minimum(rise(height, top), rise(height, bottom).flip(0))
-    fade = CURVES[curve](torch.minimum(rows[:, None], columns))
+    fade = CURVES[curve].value(torch.minimum(rows[:, None], columns))
     return as_batch(mask) * fade.to(mask.device)
 
 
@@ -64,7 +66,7 @@ def composite(destination: Tensor, source: Tensor, x: int, y: int, operation: st
     left, right = (clip(edge, result.shape[2]) for edge in (x, x + source.shape[2]))
     over = source[:, top - y : bottom - y, left - x : right - x]
     under = result[:, top:bottom, left:right]
-    result[:, top:bottom, left:right] = OPERATIONS[operation](under, over)
+    result[:, top:bottom, left:right] = OPERATIONS[operation].value(under, over)
     return result.clamp(0, 1)
 
 
@@ -95,15 +97,15 @@ def only_one(under: Tensor, over: Tensor) -> Tensor:
     return torch.logical_xor(under.round(), over.round())
 
 
-OPERATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "multiply": torch.mul,
-    "add": torch.add,
-    "subtract": torch.sub,
-    "and": both,
-    "or": either,
-    "xor": only_one,
-    "max": torch.maximum,
-    "min": torch.minimum,
+OPERATIONS: dict[str, Option[Callable[[Tensor, Tensor], Tensor]]] = {
+    "multiply": Option(torch.mul, "destination times source: what both share"),
+    "add": Option(torch.add, "the sum, at most 1: joins regions"),
+    "subtract": Option(torch.sub, "destination less source, at least 0: cuts the source out"),
+    "and": Option(both, "white where both are more than half white, else black"),
+    "or": Option(either, "white where either is more than half white, else black"),
+    "xor": Option(only_one, "white where just one of them is more than half white, else black"),
+    "max": Option(torch.maximum, "the higher of the two: joins soft masks and keeps their fades"),
+    "min": Option(torch.minimum, "the lower of the two: what soft masks share, with their fades"),
 }
 
 
@@ -117,4 +119,7 @@ def cosine(part: Tensor) -> Tensor:
 
 
 # How a fade goes from 0 to 1.
-CURVES: dict[str, Callable[[Tensor], Tensor]] = {"linear": linear, "cosine": cosine}
+CURVES: dict[str, Option[Callable[[Tensor], Tensor]]] = {
+    "linear": Option(linear, "straight"),
+    "cosine": Option(cosine, "begins and ends gently, which hides a fade better"),
+}

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_max_pool2d
 
 from .grid import to_grid
+from .options import Option
 
 Frames = Callable[[int], int]
 Group = tuple[int, int]
@@ -53,12 +54,12 @@ def cut_rim(mask: Tensor, height: int, width: int, ratio: int) -> Tensor:
 
 def reduce_space(mask: Tensor, height: int, width: int, reduce: str) -> Tensor:
     """[masks, H, W] -> [masks, height, width], on the CPU."""
-    return SPATIAL[reduce](mask.cpu(), height, width)
+    return SPATIAL[reduce].value(mask.cpu(), height, width)
 
 
 def reduce_time(frames: Tensor, groups: Sequence[Group], reduce: str) -> Tensor:
     """[videos, frames, h, w] -> [videos, latent frames, h, w]."""
-    return torch.stack([TEMPORAL[reduce](frames[:, a:b]) for a, b in groups], dim=1)
+    return torch.stack([TEMPORAL[reduce].value(frames[:, a:b]) for a, b in groups], dim=1)
 
 
 def in_pixels(cells: Tensor, groups: Sequence[Group], ratio: int) -> Tensor:
@@ -90,17 +91,25 @@ def starts(pixels: int, cells: int) -> Tensor:
     return torch.arange(cells) * pixels // cells
 
 
-SPATIAL: dict[str, Callable[[Tensor, int, int], Tensor]] = {
-    "max": highest,
-    "min": lowest,
-    "mean": to_grid,
-    "first": top_left,
-    "last": bottom_right,
+SPATIAL: dict[str, Option[Callable[[Tensor, int, int], Tensor]]] = {
+    "max": Option(highest, "white if any of its pixels is, so that thin shapes stay"),
+    "min": Option(lowest, "white only if all of its pixels are: nothing that should stay changes"),
+    "mean": Option(to_grid, "the mean, a pixel on the border by its share: keeps soft edges"),
+    "first": Option(top_left, "its top left pixel, for masks that were drawn in whole cells"),
+    "last": Option(
+        bottom_right, "its bottom right pixel, for masks that were drawn in whole cells"
+    ),
 }
-TEMPORAL: dict[str, Callable[[Tensor], Tensor]] = {
-    "max": lambda frames: frames.amax(dim=1),
-    "min": lambda frames: frames.amin(dim=1),
-    "mean": lambda frames: frames.mean(dim=1),
-    "first": lambda frames: frames[:, 0],
-    "last": lambda frames: frames[:, -1],
+TEMPORAL: dict[str, Option[Callable[[Tensor], Tensor]]] = {
+    "max": Option(
+        lambda frames: frames.amax(dim=1), "all places where the mask was in one of the frames"
+    ),
+    "min": Option(
+        lambda frames: frames.amin(dim=1), "only places where the mask was in all of the frames"
+    ),
+    "mean": Option(
+        lambda frames: frames.mean(dim=1), "the share of the frames in which the mask was there"
+    ),
+    "first": Option(lambda frames: frames[:, 0], "the first frame of the group"),
+    "last": Option(lambda frames: frames[:, -1], "the last frame of the group"),
 }

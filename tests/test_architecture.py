@@ -79,6 +79,18 @@ def test_the_root_imports_nothing_at_module_scope():
     assert not [node for node in body if isinstance(node, (ast.Import, ast.ImportFrom))]
 
 
+def test_one_file_knows_the_base_models_by_name():
+    """Elsewhere they are the rows of base_models.py, and what differs between them is a field."""
+    home = ROOT / "ipadapter" / "base_models.py"
+    for path in [path for folder in ("nodes", *PURE) for path in sources(folder)]:
+        words = {
+            w.value for w in ast.walk(ast.parse(path.read_text())) if isinstance(w, ast.Constant)
+        }
+        named = words & {"SD1.5", "SDXL"}
+        assert path == home or not named, f"{path.relative_to(ROOT)} names {sorted(named)}"
+    assert "SDXL" in home.read_text(encoding="utf-8")
+
+
 def test_only_three_files_know_the_keys_of_the_sampling_options():
     for path in sources("nodes"):
         words = ast.walk(ast.parse(path.read_text(encoding="utf-8")))

@@ -49,6 +49,7 @@ Weigh = Callable[[Place, float, float], LayerWeight]
 
 class Schedule(NamedTuple):
     weigh: Weigh
+    description: str  # one sentence, as of an Option
     roles: bool = False  # asks for style or composition, which only known base models have
     second: bool = False  # reads the second weight
 
@@ -66,12 +67,12 @@ def spread(
     steer away.
     """
     name, second, layer_weights, without = schedule
-    weigh, roles, _ = pick(SCHEDULES, name, "layer_schedule")
+    row = pick(SCHEDULES, name, "layer_schedule")
     order, base = transformers_in_order(layers), base_model_of(layers)
-    if roles and base is None:
+    if row.roles and base is None:
         raise IPAdapterError(f"layer_schedule {name}: {_unknown_layout(order)}")
     second = weight if second is None else second
-    chosen = {at: weigh(place, weight, second) for at, place in _places(order, base).items()}
+    chosen = {at: row.weigh(place, weight, second) for at, place in _places(order, base).items()}
     factors = read_layer_weights(layer_weights or "", order, base)
     if factors:
         chosen = {
@@ -161,22 +162,62 @@ def composition_precise(at: Place, weight: float, second: float) -> LayerWeight:
 
 
 SCHEDULES: dict[str, Schedule] = {
-    "even": Schedule(even),
-    "ease in": Schedule(ease(lambda depth: 1 - depth)),
-    "ease out": Schedule(ease(lambda depth: depth)),
-    "ease in-out": Schedule(ease(lambda depth: 1 - abs(2 * depth - 1))),
-    "reverse in-out": Schedule(ease(lambda depth: abs(2 * depth - 1))),
-    "weak input": Schedule(weak("input")),
-    "weak output": Schedule(weak("output")),
-    "weak middle": Schedule(weak("middle")),
-    "strong middle": Schedule(weak("input", "output")),
-    "style transfer": Schedule(style_transfer, roles=True),
-    "composition": Schedule(composition, roles=True),
-    "strong style transfer": Schedule(strong_style_transfer, roles=True),
-    "style and composition": Schedule(style_and_composition, roles=True, second=True),
-    "strong style and composition": Schedule(strong_style_and_composition, roles=True, second=True),
-    "style transfer precise": Schedule(style_transfer_precise, roles=True, second=True),
-    "composition precise": Schedule(composition_precise, roles=True, second=True),
+    "even": Schedule(even, "the weight in every layer, as in the paper"),
+    "ease in": Schedule(
+        ease(lambda depth: 1 - depth), "all of it at the input, down to a twentieth at the output"
+    ),
+    "ease out": Schedule(
+        ease(lambda depth: depth), "a twentieth at the input, up to all of it at the output"
+    ),
+    "ease in-out": Schedule(
+        ease(lambda depth: 1 - abs(2 * depth - 1)),
+        "all of it in the middle, down to a twentieth at both ends",
+    ),
+    "reverse in-out": Schedule(
+        ease(lambda depth: abs(2 * depth - 1)),
+        "all of it at both ends, down to a twentieth in the middle",
+    ),
+    "weak input": Schedule(weak("input"), "a fifth of it in the input blocks"),
+    "weak output": Schedule(weak("output"), "a fifth of it in the output blocks"),
+    "weak middle": Schedule(weak("middle"), "a fifth of it in the middle block"),
+    "strong middle": Schedule(
+        weak("input", "output"), "a fifth of it everywhere but in the middle block"
+    ),
+    "style transfer": Schedule(style_transfer, "only the layers that make the style", roles=True),
+    "composition": Schedule(
+        composition,
+        "only the layers that make the composition, which is what lies where",
+        roles=True,
+    ),
+    "strong style transfer": Schedule(
+        strong_style_transfer, "all layers but those that make the composition", roles=True
+    ),
+    "style and composition": Schedule(
+        style_and_composition,
+        "the style at weight, the composition at second_weight",
+        roles=True,
+        second=True,
+    ),
+    "strong style and composition": Schedule(
+        strong_style_and_composition,
+        "the composition at second_weight, all else at weight",
+        roles=True,
+        second=True,
+    ),
+    "style transfer precise": Schedule(
+        style_transfer_precise,
+        "the style, and steers away from the reference's composition as strongly as second_weight "
+        "says",
+        roles=True,
+        second=True,
+    ),
+    "composition precise": Schedule(
+        composition_precise,
+        "the composition, and steers away from the reference's style as strongly as second_weight "
+        "says",
+        roles=True,
+        second=True,
+    ),
 }
 
 

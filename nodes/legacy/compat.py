@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
 from comfy_api.latest import io
 
+from ...ipadapter.base_models import SDXL
 from ...ipadapter.errors import pick
 from ...ipadapter.faces import SIZES
 from ...ipadapter.preprocess import fit_to_encoder
@@ -25,7 +26,8 @@ class Compat(NamedTuple):
     black: bool = False  # with Plus, no picture is a black one; else pixels that are zero to CLIP
     prepare: Prepare = fit_to_encoder  # how a picture is brought to the encoder's size
     mask_fit: MaskFit | None = None  # how a mask is fitted to a layer; else as masks/grid.py does
-    face_crop: int | None = None  # pixels of an SDXL face before CLIP sees it; else what CLIP reads
+    # base model -> pixels of a face before CLIP sees it; else what CLIP reads
+    face_crop: Mapping[str, int] = {}
     face_sizes: Sequence[int] = SIZES  # at which faces are looked for
     seeded_by_picture: bool = False  # noise from the sum of all pixels; else the same for every one
     kolors_as_others: bool = (
@@ -41,7 +43,7 @@ WAYS = {
         black=True,
         prepare=unprepared,
         mask_fit=to_guessed_grid,
-        face_crop=256,
+        face_crop={SDXL.name: 256},
         face_sizes=range(640, 256, -64),
         seeded_by_picture=True,
         kolors_as_others=True,

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...ipadapter.encoders import encoder_that_gives
 from ...ipadapter.errors import IPAdapterError
 from ..loading.adapter import LoadedAdapter
-from ..references.encode import ENCODERS
 from .sockets import Embeds, Socket
 
 
@@ -72,10 +72,10 @@ def refusal(
     """Of features [images, ...] that do not fit; ``advice`` is which node makes what does."""
     projection = loaded.projection
     layout = ", ".join(_layout(loaded, stacked))
-    encoder = ENCODERS.get((projection.feature or "", projection.width), "its encoder")
+    encoder = encoder_that_gives(projection.feature, projection.width)
     return IPAdapterError(
         f"{name} has the shape {list(embeds.shape)}; {loaded.file} ({projection.name}) reads "
-        f"[{layout}], the {projection.feature} of {encoder}: {advice}"
+        f"[{layout}], the {projection.feature} of {encoder.name if encoder else 'its encoder'}: {advice}"
     )
 
 

@@ -24,6 +24,7 @@ from ..references.encode import (
     refuse_faces,
 )
 from ..shared.checks import check_image, check_mask
+from ..shared.inputs import choice_input
 from ..shared.progress import one_by_one
 from . import embed_apply, embed_files
 from .compat import Compat, ways
@@ -129,11 +130,10 @@ class IPAdapterCombineEmbeds(io.ComfyNode):
         names = [f"embed{i}" for i in range(1, MOST_EMBEDS + 1)]
         tip = "From IPAdapter Encoder; all from the same encoder."
         method = partial(
-            io.Combo.Input,
+            choice_input,
             "method",
-            options=[*COMBINE_EMBEDS, "max", "min"],
-            tooltip="concat: all pictures act side by side. The others make one picture of all, by "
-            "calculating with what the encoder saw.",
+            {**COMBINE_EMBEDS, "max": METHODS["max"], "min": METHODS["min"]},
+            "How they become one.",
         )
         return old_node(
             "IPAdapterCombineEmbeds",
@@ -154,7 +154,7 @@ class IPAdapterCombineEmbeds(io.ComfyNode):
         check_together(embeds, own=1)
         rows = torch.cat(list(embeds.values()))
         if method != CONCAT:
-            rows = pick(METHODS, method, "method", CONCAT)(rows)[None]
+            rows = pick(METHODS, method, "method", CONCAT).value(rows)[None]
         return io.NodeOutput(rows)
 
 

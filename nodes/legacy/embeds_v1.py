@@ -15,6 +15,7 @@ from ...ipadapter.reference import Features, PromptPair
 from ...weight_types.attention import WEIGHT_TYPES
 from ..loading.adapter import check_model
 from ..references.encode import refuse_faces
+from ..shared.inputs import choice_input
 from . import encoder_v1
 from .apply import APPLY
 from .compat import FAITHFUL
@@ -41,11 +42,7 @@ class IPAdapterApplyEncoded(io.ComfyNode):
         more = {
             "embeds": embeds_input("embeds", "From Encode IPAdapter Image of version 1."),
             "weight_type": partial(
-                io.Combo.Input,
-                "weight_type",
-                options=list(WEIGHT_TYPES),
-                tooltip="original: as the paper. linear leaves the prompt more say; channel penalty "
-                "is between the two.",
+                choice_input, "weight_type", WEIGHT_TYPES, "How the weight enters attention."
             ),
             "unfold_batch": partial(
                 io.Boolean.Input,

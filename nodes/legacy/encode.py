@@ -119,8 +119,8 @@ def see_faces(
         photos = replace(photos, reads=FaceInput(normed=True))
     elif projection.kolors:
         photos = replace(photos, choice=FaceChoice("largest"))
-    elif loaded.adapter.base_model == "SDXL":
-        photos = replace(photos, crop_size=compat.face_crop)
+    else:
+        photos = replace(photos, crop_size=compat.face_crop.get(loaded.adapter.base_model))
     found = look_at_faces(loaded, photos)
     negative = None
     if found.clip is not None:

@@ -168,7 +168,7 @@ def squared(image: Tensor, crop_position: str) -> Tensor:
         down, right = (side - height) // 2, (side - width) // 2
         return F.pad(pixels, [right, side - width - right, down, side - height - down])
     side = min(height, width)
-    place = pick(POSITIONS, crop_position, "crop_position")
+    place = pick(POSITIONS, crop_position, "crop_position").value
     down, right = int((height - side) * place[0]), int((width - side) * place[1])
     return pixels[..., down : down + side, right : right + side]
 

@@ -24,7 +24,7 @@ from ..loading.auto import (
 from ..loading.insightface import load_insightface
 from ..loading.insightface_models import PROVIDERS
 from ..loading.scan import find_files, where
-from ..shared.inputs import InsightFaceSocket, IPAdapterSocket
+from ..shared.inputs import InsightFaceSocket, IPAdapterSocket, choice_input
 from .formulas.unified import (
     COMMUNITY,
     FACES,
@@ -194,12 +194,8 @@ def loader(
 
 
 def provider_menu(*options: str) -> Any:
-    return partial(
-        io.Combo.Input,
-        "provider",
-        options=list(options),
-        tooltip="What the face models run on. CPU works everywhere.",
-    )
+    rows = {name: PROVIDERS[name] for name in options}
+    return partial(choice_input, "provider", rows, "What the face models run on.")
 
 
 NODES = [

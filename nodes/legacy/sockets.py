@@ -8,9 +8,9 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ...ipadapter.combine import METHODS
+from ...ipadapter.combine import COMBINATIONS
 from ...weight_types.layers import SCHEDULES
-from ..shared.inputs import InsightFaceSocket, IPAdapterSocket
+from ..shared.inputs import InsightFaceSocket, IPAdapterSocket, choice_input
 from .compat import compat_input
 from .formulas.scaling import EMBEDS_SCALING
 
@@ -24,8 +24,9 @@ WEIGHT_TYPES = {
     for name in SCHEDULES
     if name != "strong style and composition"
 }
-COMBINE_EMBEDS = ["concat", "add", "subtract", "average", "norm average"]
-assert set(COMBINE_EMBEDS) - {"concat"} <= METHODS.keys()
+COMBINE_EMBEDS = {
+    name: COMBINATIONS[name] for name in ("concat", "add", "subtract", "average", "norm average")
+}
 
 Embeds = io.Custom("EMBEDS")
 
@@ -44,9 +45,7 @@ FACE = (
     "Only for FaceID Plus V2 and Kolors: the weight of the face's structure, which CLIP sees. 1 is "
     "as trained; 0 leaves the identity alone."
 )
-COMBINE = (
-    "Several pictures: side by side (concat), or made one by calculating with what the encoder saw."
-)
+COMBINE = "What becomes of several pictures; all but concat calculate with what the encoder saw."
 
 
 # What stands before a colon is the name; after it, which of those of that name is meant.
@@ -108,11 +107,9 @@ SOCKETS: dict[str, Socket] = {
         io.Combo.Input, "weight_type", options=list(WEIGHT_TYPES),
         tooltip="How the weight is spread over the layers: layer_schedule of Apply IPAdapter.",
     ),
-    "combine_embeds": partial(
-        io.Combo.Input, "combine_embeds", options=COMBINE_EMBEDS, tooltip=COMBINE
-    ),
+    "combine_embeds": partial(choice_input, "combine_embeds", COMBINE_EMBEDS, COMBINE),
     "combine_embeds:average": partial(
-        io.Combo.Input, "combine_embeds", options=COMBINE_EMBEDS, default="average", tooltip=COMBINE
+        choice_input, "combine_embeds", COMBINE_EMBEDS, COMBINE, default="average"
     ),
     "embeds_scaling": partial(
         io.Combo.Input, "embeds_scaling", options=list(EMBEDS_SCALING),

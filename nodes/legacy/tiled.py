@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from ...ipadapter.noise import distorted
 from ...weight_types.attention import WEIGHT_TYPES
 from ..regions.apply import ALL_BLACK
 from ..shared.checks import check_image, check_mask
+from ..shared.inputs import choice_input
 from ..shared.notices import warn
 from .compat import FAITHFUL
 from .encode import Encoders
@@ -110,9 +112,8 @@ MORE = {
         "Makes the negative prompt see distorted copies of the tiles, which strengthens their "
         "shapes. 0 shows it nothing.",
     ),
-    "kinds": lambda optional: io.Combo.Input(
-        "weight_type", options=list(WEIGHT_TYPES), optional=optional,
-        tooltip="How the weight enters attention, as in Apply IPAdapter.",
+    "kinds": partial(
+        choice_input, "weight_type", WEIGHT_TYPES, "How the weight enters attention."
     ),
     "short_side_tiles": lambda optional: io.Int.Input(
         "short_side_tiles", default=1, min=0, max=12, step=1, optional=optional,

@@ -12,18 +12,27 @@ from comfy_api.latest import io
 
 from ...ipadapter.choice import AUTO, Match, Requirements, choose, choose_encoder, listed, put
 from ...ipadapter.detection import EncoderKind, adapter_kind, encoder_kind, face_lora_kind
+from ...ipadapter.encoders import File
 from ...ipadapter.errors import IPAdapterError
 from ...ipadapter.header import check_file
-from ...ipadapter.published import PRESETS, File, is_published_as
+from ...ipadapter.options import Option
+from ...ipadapter.published import PRESETS, is_published_as
 from ..model.layers import encoder_hid_proj, find_layers
 from ..model.lora import apply_face_lora, apply_lora
 from ..shared.files import InUse, full_path, read_file
-from ..shared.inputs import CATEGORY, IPAdapterSocket
+from ..shared.inputs import CATEGORY, Described, IPAdapterSocket, choice_input
 from ..shared.notices import warn
 from .adapter import AdapterBundle, LoadedAdapter, NamedAdapter, load_adapter
 from .insightface import load_insightface
 from .insightface_models import PROVIDERS
 from .scan import find_files, where
+
+PRESETS_AND_AUTO: dict[str, Described] = {
+    AUTO: Option(
+        None, "PLUS if it is there, then others of whole pictures, then those that read faces"
+    ),
+    **PRESETS,
+}
 
 
 class IPAdapterAutoLoader(io.ComfyNode):
@@ -45,13 +54,13 @@ class IPAdapterAutoLoader(io.ComfyNode):
                 io.Model.Input(
                     "model", tooltip="An SD1.5, SDXL or Kolors model. It decides which files fit."
                 ),
-                io.Combo.Input(
+                choice_input(
                     "preset",
-                    options=[AUTO, *PRESETS, *folder_paths.get_filename_list("ipadapter")],
-                    default=AUTO,
-                    tooltip="What kind of adapter to take; auto takes PLUS if it is there, then "
-                    "others of whole pictures, then of faces. Below the kinds are the files of "
+                    PRESETS_AND_AUTO,
+                    "What kind of adapter to take. Below the kinds are the files of "
                     "models/ipadapter, for one that was published under no known name.",
+                    default=AUTO,
+                    files=folder_paths.get_filename_list("ipadapter"),
                 ),
                 io.Float.Input(
                     "lora_strength",
@@ -63,12 +72,11 @@ class IPAdapterAutoLoader(io.ComfyNode):
                     "none. 1 is as trained, 0.5 to 0.8 keeps more of the model's own look; 0 "
                     "leaves it out and asks for no LoRA file.",
                 ),
-                io.Combo.Input(
+                choice_input(
                     "provider",
-                    options=list(PROVIDERS),
+                    PROVIDERS,
+                    "What the face models run on, for FaceID adapters only.",
                     default="CPU",
-                    tooltip="What the face models run on, for FaceID adapters only. CPU works "
-                    "everywhere.",
                 ),
             ],
             outputs=[
@@ -127,7 +135,7 @@ def put_together(
 ) -> io.NodeOutput:
     """The model with the LoRA, and the adapter with what it needs; says what was taken."""
     match, encoder, lora = selection
-    faces = PRESETS[match.preset].insightface if match.kind.family.face else None
+    faces = match.published.insightface if match.kind.family.face else None
     insightface = load_insightface(provider, faces) if faces else None
     loaded = under_its_name(load_adapter(full_path("ipadapter", match.name)), match, preset)
     clip_vision = load_encoder(full_path("clip_vision", encoder)) if encoder else None
@@ -163,8 +171,8 @@ def find_lora(match: Match, requirements: Requirements) -> str | None:
 
     Only files of a published name are opened: by content alone many a LoRA could be it.
     """
-    published = PRESETS[match.preset].files
-    wanted = [file for file in published.get(requirements.base, ()) if file.lora]
+    files = match.published.files.get(requirements.base, ())
+    wanted = [file for file in files if file.lora]
     if match.kind.has_lora or not wanted:
         return None
     names = [

@@ -13,7 +13,7 @@ from torch import Tensor
 from ...ipadapter import faces
 from ...ipadapter.errors import IPAdapterError
 from ...ipadapter.preprocess import rgb
-from ..shared.inputs import ADVANCED, InsightFaceSocket
+from ..shared.inputs import ADVANCED, InsightFaceSocket, choice_input
 from ..shared.notices import warn
 from .insightface_models import (
     PROVIDERS,
@@ -45,13 +45,12 @@ class IPAdapterInsightFaceLoader(io.ComfyNode):
                 "Load InsightFace (version 1)",
             ],
             inputs=[
-                io.Combo.Input(
+                choice_input(
                     "provider",
-                    options=list(PROVIDERS),
+                    PROVIDERS,
+                    "What the face models run on. All but the CPU need memory that ComfyUI does not "
+                    "manage.",
                     default="CPU",
-                    tooltip="What the face models run on. CPU works everywhere and takes well "
-                    "under a second per picture; the others need their own onnxruntime package "
-                    "and memory that ComfyUI does not manage.",
                 ),
                 io.Combo.Input(
                     "model_name",

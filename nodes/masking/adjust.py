@@ -9,7 +9,7 @@ from ...ipadapter.errors import IPAdapterError, pick
 from ...masks.edges import adjust
 from ...masks.fit import MODES, fit
 from ..shared.checks import check_image, check_mask
-from ..shared.inputs import ADVANCED, LARGEST
+from ..shared.inputs import ADVANCED, LARGEST, choice_input
 
 FARTHEST = 1024  # pixels that a mask grows
 
@@ -76,13 +76,11 @@ class FitMask(io.ComfyNode):
             search_aliases=["resize mask", "scale mask", "crop mask", "pad mask", "mask size"],
             inputs=[
                 io.Mask.Input("mask", tooltip="A mask of any size and aspect ratio."),
-                io.Combo.Input(
+                choice_input(
                     "mode",
-                    options=list(MODES),
+                    MODES,
+                    "What becomes of a mask of another aspect ratio.",
                     default="stretch",
-                    tooltip="For another aspect ratio. stretch: squeezed to fit. cover: keeps its "
-                    "proportions, what sticks out on two sides is cut off. contain: keeps them "
-                    "too, all of it shows, and outside fills the rest.",
                 ),
                 *size_inputs(),
                 io.Float.Input(

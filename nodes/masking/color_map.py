@@ -5,16 +5,23 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 
 from ...ipadapter.errors import IPAdapterError, pick
+from ...ipadapter.options import Option
 from ...masks.color import FARTHEST, Color, partition, write_color
 from ...masks.palette import MOST, find_colors, read_colors
 from ..shared.checks import check_image
-from ..shared.inputs import CATEGORY
+from ..shared.inputs import CATEGORY, choice_input
 from ..shared.notices import show_on_node, warn
 from ..shared.progress import one_by_one
 from .swatches import swatches
 
 # mode: how much of the softness counts
-MODES = {"nearest": 0.0, "soft": 1.0}
+MODES = {
+    "nearest": Option(0.0, "every pixel belongs to one region, black and white"),
+    "soft": Option(
+        1.0,
+        "at smooth edges two regions share a pixel, over softness; flat places stay black and white",
+    ),
+}
 
 
 class MasksFromColorMap(io.ComfyNode):
@@ -51,13 +58,11 @@ class MasksFromColorMap(io.ComfyNode):
                     tooltip="How many colors to find, the largest first. 0 finds all that are not "
                     f"tiny, at most {MOST}. Only while colors is empty.",
                 ),
-                io.Combo.Input(
+                choice_input(
                     "mode",
-                    options=list(MODES),
+                    MODES,
+                    "Who gets a pixel at an edge; the masks add up to 1 everywhere.",
                     default="nearest",
-                    tooltip="nearest: every pixel belongs to one region, black and white. soft: at "
-                    "smooth edges two regions share a pixel, over softness; flat places stay black "
-                    "and white. Both add up to 1 everywhere.",
                 ),
                 io.Int.Input(
                     "softness",
@@ -96,7 +101,7 @@ class MasksFromColorMap(io.ComfyNode):
         softness: int = 128,
     ) -> io.NodeOutput:
         check_image(image, "image")
-        softness = round(pick(MODES, mode, "mode") * softness)
+        softness = round(pick(MODES, mode, "mode").value * softness)
         palette = given_colors(colors) or found_colors(image, count)
         masks = partition(one_by_one(image), palette, softness)
         coverage = masks.mean(dim=(1, 2, 3)).tolist()

@@ -9,7 +9,7 @@ from ...ipadapter.errors import pick
 from ...masks.edges import DIRECTIONS, feather_shape
 from ...masks.shapes import CURVES, OPERATIONS, composite, feather, solid
 from ..shared.checks import check_mask
-from ..shared.inputs import ADVANCED, CATEGORY, LARGEST
+from ..shared.inputs import ADVANCED, CATEGORY, LARGEST, choice_input
 from .adjust import pictures_for_size, side_input, wanted_size
 
 
@@ -113,21 +113,15 @@ class FeatherMask(io.ComfyNode):
                     "lies; 30 to 150 hides a seam. 0 leaves the edge as it is. The edge is where "
                     "the mask passes 0.5; the sides of the canvas are not part of it.",
                 ),
-                io.Combo.Input(
+                choice_input(
                     "direction",
-                    options=list(DIRECTIONS),
+                    DIRECTIONS,
+                    "Where the fade of shape_feather lies.",
                     default="inward",
                     optional=True,
-                    tooltip="Where the fade of shape_feather lies: inward takes it from the white "
-                    "shape, outward adds it around the shape, centred does half of each.",
                 ),
-                io.Combo.Input(
-                    "curve",
-                    options=list(CURVES),
-                    default="linear",
-                    optional=True,
-                    tooltip="The form of all fades: linear is straight, cosine begins and ends "
-                    "gently, which hides them better.",
+                choice_input(
+                    "curve", CURVES, "The form of all fades.", default="linear", optional=True
                 ),
             ],
             outputs=[io.Mask.Output(display_name="mask", tooltip="The faded mask.")],
@@ -184,13 +178,11 @@ class MaskComposite(io.ComfyNode):
                 ),
                 offset_input("x", "left", "right"),
                 offset_input("y", "top", "bottom"),
-                io.Combo.Input(
+                choice_input(
                     "operation",
-                    options=list(OPERATIONS),
+                    OPERATIONS,
+                    "What happens where the two overlap.",
                     default="add",
-                    tooltip="What happens where the two overlap. add joins them, subtract cuts the "
-                    "source out, multiply keeps what they share, max and min keep the higher or "
-                    "the lower value; and, or, xor first round both to black and white.",
                 ),
             ],
             outputs=[io.Mask.Output(display_name="mask", tooltip="The canvas with the source.")],

@@ -23,7 +23,7 @@ from ...masks.video import (
     reduce_time,
 )
 from ..shared.checks import check_mask
-from ..shared.inputs import ADVANCED
+from ..shared.inputs import ADVANCED, choice_input
 from ..shared.notices import warn
 from .latent_sizes import Place, read
 
@@ -57,21 +57,13 @@ class MaskToLatentSpace(io.ComfyNode):
                     tooltip="The VAE of that latent: it tells how many pixels a latent cell covers "
                     "and which frames a latent frame covers. Nothing is encoded.",
                 ),
-                io.Combo.Input(
-                    "spatial",
-                    options=list(SPATIAL),
-                    default="max",
-                    tooltip="The value of a latent cell. max: repaint it if any of its pixels is "
-                    "white, so that thin shapes stay. min: only if all are. mean: keeps soft "
-                    "edges. first, last: of its top left or bottom right pixel.",
-                ),
-                io.Combo.Input(
+                choice_input("spatial", SPATIAL, "The value of a latent cell.", default="max"),
+                choice_input(
                     "temporal",
-                    options=list(TEMPORAL),
+                    TEMPORAL,
+                    "The value of a latent frame that covers several frames; pictures have one frame "
+                    "each.",
                     default="max",
-                    tooltip="The value of a latent frame that covers several frames. max: all "
-                    "places where a moving mask was. min: where it stayed. mean: how long it was "
-                    "there. first, last: that frame alone. Pictures have one frame each.",
                 ),
             ],
             outputs=[

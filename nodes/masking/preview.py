@@ -9,10 +9,11 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ...ipadapter.errors import IPAdapterError, pick
+from ...ipadapter.options import Option
 from ...masks.layout import per_latent, same_shape
 from ...masks.views import attention_levels, gray, overlay, statistics
 from ..shared.checks import check_image, check_mask
-from ..shared.inputs import CATEGORY
+from ..shared.inputs import CATEGORY, choice_input
 from ..shared.notices import show_on_node, warn
 
 CELL = 8  # pixels of a picture per latent cell, along a side
@@ -56,14 +57,8 @@ class PreviewMask(io.ComfyNode):
                     tooltip="For the view attention: the latent that will be sampled, whose size "
                     "decides the layers' grids. Open: the picture's size, else the mask's own.",
                 ),
-                io.Combo.Input(
-                    "view",
-                    options=list(VIEWS),
-                    default="mask",
-                    optional=True,
-                    tooltip="mask: pixel by pixel. attention: reduced to the grid of each level of "
-                    "the model, which is all that a reference gets of it. What is thinner than a "
-                    "cell turns gray there.",
+                choice_input(
+                    "view", VIEWS, "How the mask is drawn.", default="mask", optional=True
                 ),
             ],
             outputs=[io.Mask.Output(display_name="mask", tooltip="The same mask, unchanged.")],
@@ -78,7 +73,7 @@ class PreviewMask(io.ComfyNode):
         latent: dict[str, Any] | None = None,
         view: str = "mask",
     ) -> io.NodeOutput:
-        draw = pick(VIEWS, view, "view")
+        draw = pick(VIEWS, view, "view").value
         masks = check_mask(mask, "mask").cpu()
         if image is not None:
             check_image(image, "image")
@@ -135,9 +130,13 @@ def as_attention(mask: Tensor, image: Tensor | None, grid: Grid) -> Tensor:
     return attention_levels(mask, grid, image)
 
 
-VIEWS: dict[str, Callable[[Tensor, Tensor | None, Grid], Tensor]] = {
-    "mask": as_mask,
-    "attention": as_attention,
+VIEWS: dict[str, Option[Callable[[Tensor, Tensor | None, Grid], Tensor]]] = {
+    "mask": Option(as_mask, "pixel by pixel"),
+    "attention": Option(
+        as_attention,
+        "reduced to the grid of each level of the model, which is all that a reference gets of it; "
+        "what is thinner than a cell turns gray",
+    ),
 }
 
 NODES = [PreviewMask]

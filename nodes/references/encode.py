@@ -10,6 +10,7 @@ import comfy.model_management
 import torch
 from torch import Tensor
 
+from ...ipadapter.encoders import Encoder, encoder_that_gives
 from ...ipadapter.enhance import pooled, split
 from ...ipadapter.errors import IPAdapterError
 from ...ipadapter.noise import distorted
@@ -200,23 +201,16 @@ def one_each(negative: Tensor, images: int) -> Tensor:
     return negative[[min(i, len(negative) - 1) for i in range(images)]]
 
 
-ENCODERS = {
-    ("image_embeds", 768): "CLIP ViT-L",
-    ("image_embeds", 1024): "CLIP ViT-H",
-    ("image_embeds", 1280): "CLIP ViT-bigG",
-    ("penultimate_hidden_states", 1024): "CLIP ViT-L",
-    ("penultimate_hidden_states", 1152): "SigLIP",
-    ("penultimate_hidden_states", 1280): "CLIP ViT-H",
-    ("penultimate_hidden_states", 1664): "CLIP ViT-bigG",
-}
-
-
 def check_width(projection: Projection, features: Tensor) -> None:
     """IPAdapterError where features [..., width] are not as wide as the projection reads."""
     needed, given = projection.width, features.shape[-1]
     if needed != given:
-        names = {w: f" ({name})" for (f, w), name in ENCODERS.items() if f == projection.feature}
+        wanted, other = (encoder_that_gives(projection.feature, width) for width in (needed, given))
         raise IPAdapterError(
-            f"clip_vision: this adapter needs {needed}-wide features{names.get(needed, '')}; "
-            f"the connected encoder gives {given}{names.get(given, '')}: load the other encoder"
+            f"clip_vision: this adapter needs {needed}-wide features{in_brackets(wanted)}; "
+            f"the connected encoder gives {given}{in_brackets(other)}: load the other encoder"
         )
+
+
+def in_brackets(encoder: Encoder | None) -> str:
+    return f" ({encoder.name})" if encoder else ""

@@ -10,9 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...ipadapter.base_models import has_plus_v1
 from ...ipadapter.errors import IPAdapterError, pick
 from ...ipadapter.faces import LARGEST, SIZES, FaceChoice, FaceRequest
 from ...ipadapter.noise import distorted
+from ...ipadapter.options import Option
 from ...ipadapter.preprocess import fit_to_encoder
 from ...ipadapter.projections import FaceInput
 from ...ipadapter.published import named_v2
@@ -114,7 +116,11 @@ def find_faces(
     return found
 
 
-VERSIONS = {"by file name": "", "v1": "V1", "v2": "V2"}
+VERSIONS = {
+    "by file name": Option("", "V2 where the name says so or the adapter is for SDXL, else V1"),
+    "v1": Option("V1", "FaceID Plus"),
+    "v2": Option("V2", "FaceID Plus V2, in which weight_v2 counts"),
+}
 
 
 def find_shortcut_scale(
@@ -125,7 +131,7 @@ def find_shortcut_scale(
     FaceID Plus V1 and V2 have the same tensors, so that for them the user or the name decides.
     """
     projection = loaded.projection
-    chosen = pick(VERSIONS, plus_version, "plus_version")
+    chosen = pick(VERSIONS, plus_version, "plus_version").value
     if not projection.versions:
         return weight if projection.kolors else None
     version, why = (chosen or "V2", "as chosen") if chosen or faceid_v2 else version_by_name(loaded)
@@ -138,7 +144,8 @@ def version_by_name(loaded: LoadedAdapter) -> tuple[str, str]:
     by_name = "by its name" if loaded.name == loaded.file else "as its loader says"
     if named_v2(loaded.name):
         return "V2", by_name
-    if loaded.adapter.base_model == "SDXL":
-        return "V2", "for SDXL there is no other"
+    base = loaded.adapter.base_model
+    if not has_plus_v1(base):
+        return "V2", f"for {base} there is no other"
     named = "plus" in loaded.name.lower()
     return "V1", by_name if named else "its name does not say V2"

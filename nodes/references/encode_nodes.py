@@ -8,20 +8,19 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ...ipadapter.combine import METHODS, alike, combined, first_picture, joined
+from ...ipadapter.combine import COMBINATIONS, CONCAT, alike, combined, first_picture, joined
 from ...ipadapter.enhance import mixed
 from ...ipadapter.errors import IPAdapterError, pick
 from ...ipadapter.noise import NOISES
 from ...ipadapter.reference import EncodedReference, Features, PromptPair
 from ..loading.adapter import accept_adapter
 from ..shared.checks import check_image
-from ..shared.inputs import ADVANCED, IPAdapterSocket, ReferenceSocket, clip_vision
+from ..shared.inputs import ADVANCED, IPAdapterSocket, ReferenceSocket, choice_input, clip_vision
 from ..shared.notices import warn
 from .encode import negative_features, picture_features, project, refuse_faces, tile_features
 from .provenance import check_adapter, made_with
 
 LARGEST_WEIGHT = 10.0
-CONCAT = "concat"
 MOST_REFERENCES = 50
 
 
@@ -66,13 +65,11 @@ class EncodeReference(io.ComfyNode):
                     tooltip="Makes the negative prompt see distorted copies of the pictures, which "
                     "strengthens their shapes. 0.2 to 0.5 is common; 0 shows it nothing.",
                 ),
-                io.Combo.Input(
+                choice_input(
                     "noise_type",
-                    options=list(NOISES),
+                    NOISES,
+                    "How they are distorted. Not used with noise 0.",
                     default="shuffle",
-                    tooltip="How they are distorted. shuffle: the picture in small pieces; fade: "
-                    "mixed with random colours; dissolve: single pixels replaced; gaussian: grain. "
-                    "Not used with noise 0.",
                 ),
                 io.Int.Input(
                     "enhance_tiles",
@@ -126,7 +123,7 @@ class EncodeReference(io.ComfyNode):
         if image_negative is not None:
             check_image(image_negative, "image_negative")
         elif noise > 0:
-            image_negative = pick(NOISES, noise_type, "noise_type")(image, noise)
+            image_negative = pick(NOISES, noise_type, "noise_type").value(image, noise)
         factors = torch.tensor(picture_weights(weights, len(image)))
         encoder = clip_vision if clip_vision is not None else brought
         positive = picture_features(loaded, encoder, image)
@@ -177,15 +174,7 @@ class CombineReferences(io.ComfyNode):
                 IPAdapterSocket.Input(
                     "ipadapter", tooltip="The adapter that all of them were encoded with."
                 ),
-                io.Combo.Input(
-                    "method",
-                    options=[CONCAT, *METHODS],
-                    default=CONCAT,
-                    tooltip="concat: all pictures act side by side. average: one picture between "
-                    "them; norm average: every feature counts alike, whatever its size. add: "
-                    "their sum. subtract: the first without the mean of the others. max, min: the "
-                    "larger or smaller value of each feature.",
-                ),
+                choice_input("method", COMBINATIONS, "How they become one.", default=CONCAT),
                 io.Autogrow.Input(
                     "references",
                     template=io.Autogrow.TemplateNames(

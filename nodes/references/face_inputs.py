@@ -10,7 +10,7 @@ from torch import Tensor
 from ...ipadapter.faces import SELECTIONS, FaceChoice
 from ..loading.adapter import AdapterBundle
 from ..shared.checks import check_image
-from ..shared.inputs import InsightFaceSocket, IPAdapterSocket
+from ..shared.inputs import InsightFaceSocket, IPAdapterSocket, choice_input
 from .encode_faces import VERSIONS, FacePhotos
 
 NOISE = (
@@ -46,14 +46,12 @@ def face_sources() -> list[Any]:
 def face_choice() -> list[Any]:
     """face_select, face_index."""
     return [
-        io.Combo.Input(
+        choice_input(
             "face_select",
-            options=list(SELECTIONS),
+            SELECTIONS,
+            "Which face of a photo.",
             default="largest",
             optional=True,
-            tooltip="Which face of a photo: the largest, the one found most surely (best score), by "
-            "place from left to right, all of them (left to right, as one reference), or by the "
-            "number that the detector gives it (index).",
         ),
         io.Int.Input(
             "face_index",
@@ -89,13 +87,13 @@ def version() -> list[Any]:
 
 
 def plus_version() -> Any:
-    return io.Combo.Input(
+    return choice_input(
         "plus_version",
-        options=list(VERSIONS),
+        VERSIONS,
+        "FaceID Plus V1 and V2 for SD1.5 have the same tensors: if the file has lost its name, "
+        "choose here. faceid_v2 off means by file name.",
         default=next(iter(VERSIONS)),
         optional=True,
-        tooltip="FaceID Plus V1 and V2 for SD1.5 have the same tensors: if the file has lost its "
-        "name, choose here. faceid_v2 off means by file name.",
     )
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ...ipadapter.fit import MODES, POSITIONS, fit
 from ..shared.checks import check_image
-from ..shared.inputs import ADVANCED
+from ..shared.inputs import ADVANCED, choice_input
 from ..shared.progress import one_by_one
 
 
@@ -22,19 +22,12 @@ class FitImage(io.ComfyNode):
             search_aliases=["Prep Image For ClipVision", "crop", "pad", "tiles", "square"],
             inputs=[
                 io.Image.Input("image", tooltip="Pictures of any size and aspect ratio."),
-                io.Combo.Input(
-                    "mode",
-                    options=["crop", *MODES],
-                    default="crop",
-                    tooltip="crop: the largest square, at crop_position. pad: the whole picture, with "
-                    "borders of the gray that says nothing to CLIP. stretch: the whole picture, "
-                    "squeezed. tiles: as many overlapping squares as show all of it, as a batch.",
-                ),
-                io.Combo.Input(
+                choice_input("mode", MODES, "How a picture becomes square.", default="crop"),
+                choice_input(
                     "crop_position",
-                    options=list(POSITIONS),
+                    POSITIONS,
+                    "Where the square lies along the picture's longer side. Only for crop.",
                     default="center",
-                    tooltip="Where the square lies along the picture's longer side. Only for crop.",
                 ),
                 io.Int.Input(
                     "size",

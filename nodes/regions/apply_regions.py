@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from ...ipadapter.errors import IPAdapterError, pick
 from ...masks.overlap import RULES, background
 from ..loading.adapter import accept_adapter
-from ..shared.inputs import CATEGORY, IPAdapterSocket, RegionSocket, clip_vision
+from ..shared.inputs import CATEGORY, IPAdapterSocket, RegionSocket, choice_input, clip_vision
 from ..shared.notices import warn
 from .apply import apply_source
 from .conditioning import Conditioning, joined_text, with_frames
@@ -58,14 +58,12 @@ class ApplyIPAdapterRegions(io.ComfyNode):
                     tooltip="A region for the rest of the picture: its mask becomes 1 minus the sum "
                     "of all others, not below 0, within its own attn_mask if it has one.",
                 ),
-                io.Combo.Input(
+                choice_input(
                     "overlap",
-                    options=list(RULES),
+                    RULES,
+                    "What becomes of masks where they overlap. Regions whose step ranges share no "
+                    "more than an end do not overlap.",
                     default="add",
-                    tooltip="Where masks overlap. add: all act in full, which can burn. normalise: "
-                    "divided by max(1, sum), so that together they are no stronger than one. "
-                    "priority: the first region wins, the next get what it leaves. Regions "
-                    "whose step ranges share no more than an end do not overlap.",
                 ),
                 io.Conditioning.Input(
                     "positive",
@@ -136,7 +134,7 @@ def resolve_overlaps(
     regions: Mapping[str, RegionSpec], rest: RegionSpec | None, overlap: str
 ) -> dict[str, RegionSpec]:
     """The regions with the masks that the rule leaves them; last, the one for what is left."""
-    rule = pick(RULES, overlap, "overlap")
+    rule = pick(RULES, overlap, "overlap").value
     ranges = [step_range(spec) for spec in regions.values()]
     masks = [spec.settings.mask for spec in regions.values()]
     resolved = {

@@ -11,9 +11,10 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ...ipadapter.errors import pick
+from ...ipadapter.options import Option
 from ...masks.grid import to_grid
 from ..model.layers import unet_of
-from ..shared.inputs import ADVANCED
+from ..shared.inputs import ADVANCED, choice_input
 from .recording import RECORD_KEY, Record
 
 RecordSocket = io.Custom("IPADAPTER_RECORD")
@@ -76,21 +77,9 @@ class AttentionMaps(io.ComfyNode):
                     tooltip="What the sampler gave: it says which run to draw, and makes this node "
                     "wait for it.",
                 ),
-                io.Combo.Input(
-                    "scale",
-                    options=list(SCALES),
-                    default="together",
-                    optional=True,
-                    tooltip="What white is. together: the highest value of all maps, so that they "
-                    "can be compared. each: of each map, so that weak references show too.",
-                ),
-                io.Combo.Input(
-                    "frames",
-                    options=list(FRAMES),
-                    default="average",
-                    optional=True,
-                    tooltip="average: one map per reference, over all latents of the batch. each: "
-                    "one for every latent, reference by reference.",
+                choice_input("scale", SCALES, "What white is.", default="together", optional=True),
+                choice_input(
+                    "frames", FRAMES, "Which maps are drawn.", default="average", optional=True
                 ),
             ],
             outputs=[
@@ -112,7 +101,8 @@ class AttentionMaps(io.ComfyNode):
         scale: str = "together",
         frames: str = "average",
     ) -> io.NodeOutput:
-        choose, white_of = pick(FRAMES, frames, "frames"), pick(SCALES, scale, "scale")
+        choose = pick(FRAMES, frames, "frames").value
+        white_of = pick(SCALES, scale, "scale").value
         run = record.find(latent["samples"])
         maps = choose(run.maps).flatten(0, 1)
         maps = to_grid(maps, *(side * run.cell for side in maps.shape[-2:]))
@@ -123,15 +113,26 @@ class AttentionMaps(io.ComfyNode):
 
 
 # [references, latents, height, width] -> as many of the latents as are drawn
-FRAMES: dict[str, Callable[[Tensor], Tensor]] = {
-    "average": lambda maps: maps.mean(1, keepdim=True),
-    "each": lambda maps: maps,
+FRAMES: dict[str, Option[Callable[[Tensor], Tensor]]] = {
+    "average": Option(
+        lambda maps: maps.mean(1, keepdim=True),
+        "one map per reference, over all latents of the batch",
+    ),
+    "each": Option(
+        lambda maps: maps,
+        "a map for every latent, all of the first reference, then all of the second",
+    ),
 }
 
 # [maps, height, width] -> what is white
-SCALES: dict[str, Callable[[Tensor], Tensor]] = {
-    "together": lambda maps: maps.amax(),
-    "each": lambda maps: maps.amax((-2, -1), keepdim=True),
+SCALES: dict[str, Option[Callable[[Tensor], Tensor]]] = {
+    "together": Option(
+        lambda maps: maps.amax(), "the highest value of all maps, so that they can be compared"
+    ),
+    "each": Option(
+        lambda maps: maps.amax((-2, -1), keepdim=True),
+        "the highest value of each map, so that weak references show too",
+    ),
 }
 
 NODES = [RecordAttention, AttentionMaps]

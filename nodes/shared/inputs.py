@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from comfy_api.latest import io
 
@@ -18,6 +19,31 @@ ReferenceSocket = io.Custom("IPADAPTER_REFERENCE")
 RegionSocket = io.Custom("IPADAPTER_REGION")
 InsightFaceSocket = io.Custom("INSIGHTFACE")
 ScheduleSocket = io.Custom("IPADAPTER_SCHEDULE")
+
+
+class Described(Protocol):
+    """A row of a table that users choose from, such as an Option."""
+
+    @property
+    def description(self) -> str: ...
+
+
+def choice_input(
+    name: str,
+    table: Mapping[str, Described],
+    tooltip: str,
+    default: str | None = None,
+    optional: bool = False,
+    files: Sequence[str] = (),
+) -> Any:
+    """A menu of a table's names, and below them of files; the tooltip says what each name does."""
+    return io.Combo.Input(
+        name,
+        options=[*table, *files],
+        default=default,
+        optional=optional,
+        tooltip=" ".join([tooltip, *(f"{key}: {row.description}." for key, row in table.items())]),
+    )
 
 
 def strength(noise: str) -> list[Any]:
@@ -39,13 +65,8 @@ def weight(at_zero: str = "0 leaves the model as it is") -> Any:
 
 
 def weight_type() -> Any:
-    return io.Combo.Input(
-        "weight_type",
-        options=list(WEIGHT_TYPES),
-        default="original",
-        tooltip="original: as in the paper. linear: the prompt keeps more say. "
-        "channel penalty: sharper detail, with less weight in the wide view.",
-    )
+    tooltip = "How the weight enters attention."
+    return choice_input("weight_type", WEIGHT_TYPES, tooltip, default="original")
 
 
 def step_range() -> list[Any]:
@@ -95,15 +116,12 @@ def attn_mask() -> Any:
 def layer_schedule() -> list[Any]:
     """layer_schedule, schedule."""
     return [
-        io.Combo.Input(
+        choice_input(
             "layer_schedule",
-            options=list(SCHEDULES),
+            SCHEDULES,
+            "How the weight is spread over the layers.",
             default="even",
             optional=True,
-            tooltip="How the weight is spread over the layers. even: the same in all. style "
-            "transfer: only the layers that make the style; composition: only those that arrange "
-            "the picture; precise: and steers away from the other of the two. ease, weak, strong: "
-            "more or less in the early, middle or late layers.",
         ),
         ScheduleSocket.Input(
             "schedule",

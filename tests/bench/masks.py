@@ -85,7 +85,7 @@ WORK = [
     *(
         Work(
             f"overlap of 5, {rule}",
-            lambda mask, picture, rule=rule: RULES[rule]([mask] * 5, [(0.0, 1.0)] * 5),
+            lambda mask, picture, rule=rule: RULES[rule].value([mask] * 5, [(0.0, 1.0)] * 5),
         )
         for rule in ("normalise", "priority")
     ),

@@ -5,8 +5,9 @@ from ipadapter_pack.ipadapter import face_projections as faces
 from ipadapter_pack.ipadapter import projections as pictures
 from ipadapter_pack.ipadapter.choice import AUTO, Requirements, choose
 from ipadapter_pack.ipadapter.detection import AdapterKind, EncoderKind
+from ipadapter_pack.ipadapter.encoders import VIT_G, VIT_H, VIT_L_336
 from ipadapter_pack.ipadapter.errors import IPAdapterError
-from ipadapter_pack.ipadapter.published import PRESETS, VIT_G, VIT_H, VIT_L_336
+from ipadapter_pack.ipadapter.published import PRESETS
 from ipadapter_pack.nodes.legacy.formulas.unified import (
     COMMUNITY,
     FACES,

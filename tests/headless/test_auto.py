@@ -14,7 +14,7 @@ from ipadapter_pack.ipadapter.detection import CORE, adapter_kind
 from ipadapter_pack.ipadapter.errors import IPAdapterError
 from ipadapter_pack.ipadapter.published import PRESETS
 from ipadapter_pack.nodes.loading.adapter import AdapterBundle
-from ipadapter_pack.nodes.loading.auto import IPAdapterAutoLoader, need_of
+from ipadapter_pack.nodes.loading.auto import IPAdapterAutoLoader, requirements_of
 from ipadapter_pack.nodes.loading.scan import find_files
 from ipadapter_pack.nodes.regions.apply import ApplyIPAdapter
 from ipadapter_pack.nodes.regions.apply_face import ApplyIPAdapterFaceID
@@ -411,9 +411,9 @@ def test_a_file_added_later_is_seen(models):
 
 def test_kolors_is_known_by_its_projection():
     model = tiny.model("SDXL")
-    assert not need_of(model, []).kolors
+    assert not requirements_of(model, []).kolors
     model.model.diffusion_model.encoder_hid_proj = torch.nn.Linear(8, tiny.CONTEXT)
-    assert need_of(model, []).kolors
+    assert requirements_of(model, []).kolors
 
 
 def test_the_files_are_offered_after_the_presets(models):

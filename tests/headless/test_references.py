@@ -189,7 +189,7 @@ def test_sweeping_weights_and_ratio_encodes_nothing(plus, counted):
 def test_noise_makes_the_negative(loaded, kind):
     image = pictures(1, 2)
     ours = encode(loaded, image, noise=0.4, noise_type=kind)
-    assert_same(ours, encode(loaded, image, image_negative=NOISES[kind](image, 0.4)))
+    assert_same(ours, encode(loaded, image, image_negative=NOISES[kind].value(image, 0.4)))
     assert not torch.equal(ours.negative, encode(loaded, image).negative)
 
 
@@ -344,7 +344,7 @@ def test_features_are_mixed_before_they_are_projected(loaded, method):
     one, two = encode(loaded, pictures(1, 2), noise=0.3), encode(loaded, pictures(3), noise=0.2)
     rows = torch.cat([one.features.positive.clip, two.features.positive.clip])
     ours = combine(loaded, one, two, method=method)
-    assert torch.equal(ours.features.positive.clip, METHODS[method](rows)[None])
+    assert torch.equal(ours.features.positive.clip, METHODS[method].value(rows)[None])
     expected = project(
         loaded, PromptPair(ours.features.positive, Features(one.features.negative.clip[:1]))
     )
@@ -378,7 +378,7 @@ def test_identities_stay_of_the_length_that_the_family_reads(kind, method):
     ours = combine(loaded, one, two, method=method).features.positive.face
     assert ours.shape == (1, 512)
     rows = torch.cat([one.features.positive.face, two.features.positive.face])
-    expected = METHODS[method](rows)[None]
+    expected = METHODS[method].value(rows)[None]
     if loaded.projection.face.normed:
         torch.testing.assert_close(ours.norm(), torch.tensor(1.0))
         expected = normalize(expected, dim=-1)

@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+from ipadapter_pack.ipadapter import choice
 from ipadapter_pack.ipadapter import face_projections as faces
 from ipadapter_pack.ipadapter import projections as pictures
 from ipadapter_pack.ipadapter.choice import AUTO, Match, Requirements, choose, choose_encoder
@@ -14,13 +15,12 @@ from ipadapter_pack.ipadapter.detection import (
     encoder_kind,
     face_lora_kind,
 )
+from ipadapter_pack.ipadapter.encoders import ENCODERS, SIGLIP, VIT_L_336, encoder_that_gives
 from ipadapter_pack.ipadapter.errors import IPAdapterError
 from ipadapter_pack.ipadapter.families import FAMILIES as FAMILIES_OF_THE_PACK
 from ipadapter_pack.ipadapter.published import (
     AUTO_ORDER,
-    ENCODERS,
     PRESETS,
-    VIT_L_336,
     encoder_place,
     is_published_as,
     preset_of,
@@ -383,6 +383,24 @@ def test_a_file_chosen_by_name():
     assert "gone.bin is not in models/ipadapter" in refused(found, "gone.bin")
 
 
+@pytest.mark.parametrize("family", FAMILIES_OF_THE_PACK)
+def test_a_family_that_no_preset_stands_for(family, monkeypatch):
+    """A new one is chosen by content and by the file's name before anything of it is published."""
+    for key in [key for key, preset in PRESETS.items() if preset.family is family]:
+        monkeypatch.delitem(PRESETS, key)
+    monkeypatch.setattr(choice, "AUTO_ORDER", [key for key in AUTO_ORDER if key in PRESETS])
+    kind = adapter(family)
+    found = {"ip-adapter_sd15.bin": BASE, "new.bin": kind}
+    need = Requirements(kind.widths, kind.context, family.kolors, frozenset([H, G, L]))
+    for preset, files in ((AUTO, {"new.bin": kind}), ("new.bin", found)):
+        match = choose(files, preset, need, "")
+        assert match == Match("new.bin", kind, family.name, known=False)
+        assert not match.published.files
+    if family not in (pictures.ImageProjection, pictures.KolorsResampler, faces.KolorsFaceIDPlus):
+        assert taken(found)[0] == "ip-adapter_sd15.bin"  # what has a preset goes first
+        assert f"new.bin (is {family.name})" in refused({"new.bin": kind}, "LIGHT")
+
+
 def encoder_for(kind, found):
     return choose_encoder(Match("a.bin", kind, "PLUS", True), found, "/models/clip_vision")
 
@@ -421,10 +439,29 @@ def test_kolors_prefers_336_pixels():
 
 
 def test_published_encoders_go_by_their_own_names():
-    kinds = {"ViT-H": H, "ViT-bigG": G, "ViT-L": L}
-    for (feature, width), encoder in ENCODERS.items():
-        assert re.search(encoder.names, encoder.file.name.lower())
-        assert any(kind.gives(feature) == width for kind in kinds.values())
+    for encoder in ENCODERS:
+        assert encoder is SIGLIP or re.search(encoder.names, encoder.file.name.lower())
+    sizes = {(encoder.width, encoder.embeds, encoder.positions) for encoder in ENCODERS}
+    assert {(kind.width, kind.embeds, kind.positions) for kind in (H, G, L, L336)} < sizes
+
+
+@pytest.mark.parametrize(
+    ("feature", "width", "name"),
+    [
+        ("image_embeds", 768, "CLIP ViT-L"),
+        ("image_embeds", 1024, "CLIP ViT-H"),
+        ("image_embeds", 1280, "CLIP ViT-bigG"),
+        ("penultimate_hidden_states", 1024, "CLIP ViT-L"),
+        ("penultimate_hidden_states", 1152, "SigLIP"),
+        ("penultimate_hidden_states", 1280, "CLIP ViT-H"),
+        ("penultimate_hidden_states", 1664, "CLIP ViT-bigG"),
+    ],
+)
+def test_an_encoder_is_told_by_the_width_of_what_it_gives(feature, width, name):
+    encoder = encoder_that_gives(feature, width)
+    assert encoder is not None
+    assert encoder.name == name
+    assert encoder_that_gives(feature, width + 1) is None
 
 
 def test_a_missing_encoder_is_named():

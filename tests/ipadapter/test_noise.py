@@ -46,7 +46,7 @@ def test_it_is_calculated_as_in_the_formula(kind):
     strength = 0.3
     clean = fit_to_encoder(pictures(), 224)[0].double()
     generator = torch.Generator().manual_seed(0)
-    ours = NOISES[kind](pictures(), strength)[0].double()
+    ours = NOISES[kind].value(pictures(), strength)[0].double()
     if kind == "gaussian":
         normal = torch.randn(224, 224, 3, generator=generator).double()
         expected = clean + strength * normal
@@ -63,18 +63,20 @@ def test_it_is_calculated_as_in_the_formula(kind):
 
 def test_0_changes_nothing_and_more_changes_more(kind):
     clean = fit_to_encoder(pictures(), 224)
-    assert torch.equal(NOISES[kind](pictures(), 0.0), clean)
-    change = [(NOISES[kind](pictures(), s) - clean).abs().mean() for s in (0.1, 0.5, 1.0)]
+    assert torch.equal(NOISES[kind].value(pictures(), 0.0), clean)
+    change = [(NOISES[kind].value(pictures(), s) - clean).abs().mean() for s in (0.1, 0.5, 1.0)]
     assert change == sorted(change)
 
 
 def test_1_leaves_nothing_of_the_picture_in_fade_and_dissolve():
     for kind in ("fade", "dissolve"):
-        assert torch.equal(NOISES[kind](pictures(), 1.0), NOISES[kind](1 - pictures(), 1.0))
+        assert torch.equal(
+            NOISES[kind].value(pictures(), 1.0), NOISES[kind].value(1 - pictures(), 1.0)
+        )
 
 
 def test_a_part_of_the_values_dissolves():
-    changed = NOISES["dissolve"](pictures(), 0.25) != fit_to_encoder(pictures(), 224)
+    changed = NOISES["dissolve"].value(pictures(), 0.25) != fit_to_encoder(pictures(), 224)
     assert abs(changed.float().mean() - 0.25) < 0.01
 
 
@@ -82,22 +84,22 @@ def test_a_part_of_the_values_dissolves():
 def test_no_random_numbers_of_others_are_used(name):
     torch.manual_seed(5)
     state = torch.random.get_rng_state()
-    first = NOISES[name](pictures(), 0.4)
+    first = NOISES[name].value(pictures(), 0.4)
     assert torch.equal(torch.random.get_rng_state(), state)
     torch.manual_seed(6)
-    assert torch.equal(NOISES[name](pictures(), 0.4), first)
+    assert torch.equal(NOISES[name].value(pictures(), 0.4), first)
 
 
 @pytest.mark.parametrize("name", NOISES)
 @pytest.mark.parametrize("channels", [1, 4])
 def test_gray_and_alpha_pictures(name, channels):
     picture = torch.rand(2, 30, 40, channels)
-    noisy = NOISES[name](picture, 0.4)
+    noisy = NOISES[name].value(picture, 0.4)
     assert noisy.shape == (2, 224, 224, 3)
-    assert torch.equal(noisy, NOISES[name](picture[..., :3].expand(-1, -1, -1, 3), 0.4))
+    assert torch.equal(noisy, NOISES[name].value(picture[..., :3].expand(-1, -1, -1, 3), 0.4))
 
 
 def test_every_picture_gets_the_same_noise(kind):
     """So that one picture's negative does not depend on its company."""
-    noisy = NOISES[kind](pictures(3), 0.4)
-    assert torch.equal(noisy, NOISES[kind](pictures(1), 0.4).expand(3, -1, -1, -1))
+    noisy = NOISES[kind].value(pictures(3), 0.4)
+    assert torch.equal(noisy, NOISES[kind].value(pictures(1), 0.4).expand(3, -1, -1, -1))

@@ -54,7 +54,7 @@ def test_each_rule_is_the_loop(rule, given_regions):
     masks, ranges = given_regions
     before = [mask.clone() for mask in masks]
     for found, expected in zip(
-        RULES[rule](masks, ranges), by_pixel(rule, masks, ranges), strict=True
+        RULES[rule].value(masks, ranges), by_pixel(rule, masks, ranges), strict=True
     ):
         np.testing.assert_allclose(found.numpy(), expected, atol=1e-6)
     assert all(map(torch.equal, masks, before))
@@ -65,7 +65,7 @@ def test_each_rule_is_the_loop(rule, given_regions):
 @pytest.mark.parametrize("rule", ["normalise", "priority"])
 def test_those_that_act_at_one_step_are_never_more_than_one(rule, given_regions, start):
     masks, ranges = given_regions
-    found = RULES[rule](masks, ranges)
+    found = RULES[rule].value(masks, ranges)
     for step in (0.1, 0.3, 0.6, 0.9):
         acting = [m for m, (begin, end) in zip(found, ranges, strict=True) if begin < step < end]
         assert not acting or torch.stack(acting).sum(0).max() <= 1 + 1e-6
@@ -73,7 +73,7 @@ def test_those_that_act_at_one_step_are_never_more_than_one(rule, given_regions,
 
 def test_priority_loses_nothing_between_complementary_fades():
     fade = torch.linspace(0, 1, 16)[None, None]
-    first, second = RULES["priority"]([fade, 1 - fade], [(0.0, 1.0)] * 2)
+    first, second = RULES["priority"].value([fade, 1 - fade], [(0.0, 1.0)] * 2)
     assert torch.equal(first, fade)
     assert torch.equal(second, 1 - fade)
 
@@ -83,7 +83,7 @@ def test_where_only_one_is_it_stays_to_the_bit():
     masks[0][..., 2:] = 0
     masks[1][..., :2] = 0
     for rule in RULES.values():
-        assert all(map(torch.equal, rule(masks, [(0.0, 1.0)] * 2), masks))
+        assert all(map(torch.equal, rule.value(masks, [(0.0, 1.0)] * 2), masks))
 
 
 def test_other_sizes_none_and_batches():
@@ -91,7 +91,7 @@ def test_other_sizes_none_and_batches():
     half[..., 0] = 1
     frames = torch.ones(3, 4, 4)
     frames[1] = 0
-    whole, left, moving = RULES["normalise"]([None, half, frames], [(0.0, 1.0)] * 3)
+    whole, left, moving = RULES["normalise"].value([None, half, frames], [(0.0, 1.0)] * 3)
     assert whole.shape == left.shape == moving.shape == (3, 4, 4)
     torch.testing.assert_close(whole + left + moving, torch.ones(3, 4, 4))
     assert whole[1, 0, 3] == 1  # nobody else there

@@ -31,7 +31,7 @@ FORMULAS = {
 def test_weight_types_equal_their_formulas(name):
     torch.manual_seed(0)
     q, k, v = torch.randn(3, 2, 5, C)
-    ours = attend(q, *WEIGHT_TYPES[name](k, v, W))
+    ours = attend(q, *WEIGHT_TYPES[name].value(k, v, W))
     assert_near(ours, FORMULAS[name](q, k, v), 1e-5)
 
 
@@ -41,7 +41,7 @@ def test_order_of_the_combo_is_for_ever():
 
 @pytest.mark.parametrize("name", WEIGHT_TYPES)
 def test_each_picture_may_have_a_weight_of_its_own(name):
-    check_each_picture(WEIGHT_TYPES[name])
+    check_each_picture(WEIGHT_TYPES[name].value)
 
 
 def check_each_picture(weigh):

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from ....ipadapter.base_models import SD15, SDXL
 from ....ipadapter.choice import Match, Requirements, fits, reads
 from ....ipadapter.detection import AdapterKind, EncoderKind
 from ....ipadapter.errors import IPAdapterError
@@ -30,7 +31,7 @@ class Names(NamedTuple):
     lora: bool = False  # whether a LoRA file belongs to it
 
     def adapters(self, base: str) -> tuple[str, ...]:
-        return {"SD1.5": self.sd15, "SDXL": self.sdxl}.get(base, ())
+        return {SD15.name: self.sd15, SDXL.name: self.sdxl}.get(base, ())
 
     def loras(self, base: str, files: Iterable[str]) -> list[str]:
         """Those of the files in models/loras that may be meant."""
