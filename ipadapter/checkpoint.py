@@ -34,7 +34,7 @@ class Checkpoint(NamedTuple):
 
 
 def read_checkpoint(content: object, file: str) -> Checkpoint:
-    """Check and normalise a loaded adapter file.
+    """Check and normalize a loaded adapter file.
 
     ``content`` is what was loaded, ``file`` the name to use in messages.
     Raises IPAdapterError, naming the file, when it holds something else or is damaged.

@@ -2,7 +2,7 @@
 the shape of what it sees in the whole.
 
 After the ClipVision Enhancer of cubiq/ComfyUI_IPAdapter_plus, with these differences: the tiles are
-cut from the centre square, so that their patches lie where those of the whole picture lie; a
+cut from the center square, so that their patches lie where those of the whole picture lie; a
 picture's embedding, which has no places, becomes the mean of the tiles'; and whole and tiles are
 mixed in one way, ``ratio`` being the tiles' part.
 """
@@ -19,7 +19,7 @@ from .errors import IPAdapterError
 
 
 def split(picture: Tensor, tiles: int) -> list[Tensor]:
-    """The centre square of a picture [H, W, channels] as ``tiles`` x ``tiles`` parts, row by row."""
+    """The center square of a picture [H, W, channels] as ``tiles`` x ``tiles`` parts, row by row."""
     height, width = picture.shape[:2]
     side = min(height, width)
     if side < tiles:

@@ -1,4 +1,4 @@
-"""The families that read faces: what a face recogniser says of one, with or without CLIP's view.
+"""The families that read faces: what a face recognizer says of one, with or without CLIP's view.
 
 Mathematics: tencent-ailab/IP-Adapter at 62e4af9, ip_adapter/ip_adapter_faceid.py and
 ip_adapter/ip_adapter_faceid_separate.py; Kolors: Kwai-Kolors/Kolors at 0fafa56, ipadapter_FaceID.
@@ -14,7 +14,7 @@ from .perceiver import Perceiver, Tensors, whole
 from .projections import FaceInput, Projection, Resampler
 from .reference import Features
 
-EMBEDDING = 512  # width of what the recognisers give; no CLIP feature is so narrow
+EMBEDDING = 512  # width of what the recognizers give; no CLIP feature is so narrow
 PERCEIVER = "perceiver_resampler."
 
 
@@ -112,7 +112,7 @@ class KolorsFaceIDPlus(FaceIDPlus):
 
 
 class UnnormPortrait(Resampler):
-    """FaceID Portrait unnorm: learned queries read the identity as the recogniser gives it."""
+    """FaceID Portrait unnorm: learned queries read the identity as the recognizer gives it."""
 
     name = "FaceID Portrait unnorm"
     feature = None

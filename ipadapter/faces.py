@@ -1,4 +1,4 @@
-"""Faces in a picture: found, chosen, cut out and recognised.
+"""Faces in a picture: found, chosen, cut out and recognized.
 
 ``app`` is insightface's FaceAnalysis; a picture is uint8 RGB [H, W, 3].
 """
@@ -32,7 +32,7 @@ TEMPLATE = np.array(
         [70.7299, 92.2041],
     ]
 )
-RECOGNISED = 112
+RECOGNIZED = 112
 
 
 class FaceChoice(NamedTuple):
@@ -99,13 +99,13 @@ def area(face: Face) -> float:
     return float((right - left) * (bottom - top))
 
 
-def centre(face: Face) -> float:
+def center(face: Face) -> float:
     return float(face.box[0] + face.box[2]) / 2
 
 
 def identity(app: Any, picture: Picture, face: Face) -> NDArray[np.float32]:
-    """Who the face is, as the recogniser says it: [512], not normalised."""
-    crop = aligned(picture, face.points, RECOGNISED)
+    """Who the face is, as the recognizer says it: [512], not normalized."""
+    crop = aligned(picture, face.points, RECOGNIZED)
     return app.models["recognition"].get_feat(bgr(crop)).ravel()
 
 
@@ -119,14 +119,14 @@ def similarity(points: Points, size: int) -> NDArray[np.float64]:
     source = points.astype(np.float64) @ [1, 1j]
     wide = size % 112 != 0 and size % 128 == 0
     target = (TEMPLATE @ [1, 1j] + (8 if wide else 0)) * (size / (128 if wide else 112))
-    centred = source - source.mean()
-    turn = complex((centred.conj() @ (target - target.mean())) / (np.abs(centred) ** 2).sum())
+    centered = source - source.mean()
+    turn = complex((centered.conj() @ (target - target.mean())) / (np.abs(centered) ** 2).sum())
     shift = complex(target.mean() - turn * source.mean())
     return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
 
 
 def aligned(picture: Picture, points: Points, size: int) -> Picture:
-    """The face upright and centred, as recognisers were trained: [size, size, 3]."""
+    """The face upright and centered, as recognizers were trained: [size, size, 3]."""
     import cv2
 
     warped = cv2.warpAffine(picture, similarity(points, size), (size, size))
@@ -156,8 +156,8 @@ SELECTIONS: dict[str, Option[Callable[[Face], float]]] = {
     "best score": Option(
         lambda face: -face.score, "the one that is found most surely; face_index 1 is the next"
     ),
-    "left to right": Option(centre, "the leftmost; face_index 1 is the one to its right"),
-    "all": Option(centre, "every face, left to right, together as one reference"),
+    "left to right": Option(center, "the leftmost; face_index 1 is the one to its right"),
+    "all": Option(center, "every face, left to right, together as one reference"),
     "index": Option(lambda face: 0, "the one with that number in the detector's list"),
 }
 

@@ -12,7 +12,7 @@ from .errors import IPAdapterError, pick
 from .options import Option
 from .preprocess import CENTER, fit_to_encoder, resized, rgb, shorter_side
 
-# What CLIP's encoders take as nothing: the colour that is zero once normalised.
+# What CLIP's encoders take as nothing: the color that is zero once normalized.
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 
 # How far down and to the right the square lies, of what is to be cut off.

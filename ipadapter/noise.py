@@ -1,4 +1,4 @@
-"""Distorted pictures to steer away from: the same colours without the shapes.
+"""Distorted pictures to steer away from: the same colors without the shapes.
 
 Every kind takes pictures [images, H, W, channels] and a strength, 0 to 1, and gives [images, 224,
 224, 3]. Each draws from a generator of its own with a fixed seed, the same for every picture (but
@@ -35,7 +35,7 @@ def distorted(image: Tensor, noise: float) -> Tensor:
 
 
 def square(image: Tensor) -> Tensor:
-    """The centre square of pictures [images, H, W, channels]: [images, 3, SIZE, SIZE]."""
+    """The center square of pictures [images, H, W, channels]: [images, 3, SIZE, SIZE]."""
     from torchvision.transforms import InterpolationMode  # pyright: ignore[reportMissingTypeStubs]
     from torchvision.transforms import functional as TF  # pyright: ignore[reportMissingTypeStubs]
 
@@ -64,7 +64,7 @@ def shuffled(pixels: Tensor, sigma: float, generator: torch.Generator, functiona
 
 
 def faded(image: Tensor, noise: float) -> Tensor:
-    """Mixed with random colours."""
+    """Mixed with random colors."""
     pixels, generator = _small(image)
     return pixels.lerp(torch.rand(pixels.shape[1:], generator=generator), noise)
 

@@ -12,7 +12,7 @@ def fit_to_encoder(image: Tensor, size: int, place: tuple[float, float] = CENTER
     """Shorter side to ``size``, then a square: [images, H, W, channels] -> [images, size, size, 3].
 
     As transformers' CLIPImageProcessor does with PIL, with which the adapters were trained: bicubic
-    with antialiasing, the longer side rounded down, the centre square.
+    with antialiasing, the longer side rounded down, the center square.
     """
     pixels = rgb(image)
     if pixels.shape[-2:] != (size, size):

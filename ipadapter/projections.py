@@ -26,7 +26,7 @@ NoImage = Literal["zero features", "zero pixels"]
 class FaceInput(NamedTuple):
     """What a family reads of a face."""
 
-    normed: bool  # the recogniser's embedding divided by its length, or as it is
+    normed: bool  # the recognizer's embedding divided by its length, or as it is
     crop: Literal["aligned", "square"] = "aligned"  # what the CLIP encoder is shown of it
 
 

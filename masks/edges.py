@@ -23,9 +23,9 @@ def feather_shape(mask: Tensor, pixels: int, direction: str, curve: str = "linea
     """Fade mask [masks, H, W] along its edge, over this many pixels: float32 [masks, H, W].
 
     The edge is the border between pixels of 0.5 or more and pixels below; a pixel's place is its
-    centre, so the pixels at the edge are half a pixel away from it. A fade runs between the grays
+    center, so the pixels at the edge are half a pixel away from it. A fade runs between the grays
     on either side of the edge. inward fades what is inside and raises no pixel, outward adds a
-    fade around it and lowers none, centred does half of each. A mask without an edge stays as it
+    fade around it and lowers none, centered does half of each. A mask without an edge stays as it
     is. A rim of one pixel that lies between the two sides, as drawing programs smooth an edge,
     becomes part of the fade.
     """
@@ -48,12 +48,12 @@ def feather_shape(mask: Tensor, pixels: int, direction: str, curve: str = "linea
 def _two_sides(mask: Tensor, inside: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Pixels from the edge, below 0 outside; gray of the nearest place outside, and inside.
 
-    All [H, W]. A place's gray is the lowest or highest of it and its four neighbours, which a
+    All [H, W]. A place's gray is the lowest or highest of it and its four neighbors, which a
     smoothed edge does not change.
     """
     to_outside, outside_places = _nearest(~inside)
     to_inside, inside_places = _nearest(inside)
-    # Each is 0 on one side, and counts from centre to centre on the other.
+    # Each is 0 on one side, and counts from center to center on the other.
     depth = torch.where(inside, to_outside - 0.5, 0.5 - to_inside)
     low, high = grow(mask, -1).flatten(), grow(mask, 1).flatten()
     return depth, low[outside_places], high[inside_places]
@@ -81,7 +81,7 @@ def _outward(mask: Tensor, faded: Tensor, depth: Tensor) -> Tensor:
     return torch.where(depth < 1, torch.maximum(mask, faded), mask)
 
 
-def _centred(mask: Tensor, faded: Tensor, depth: Tensor) -> Tensor:
+def _centered(mask: Tensor, faded: Tensor, depth: Tensor) -> Tensor:
     beside = torch.where(depth > 0, torch.minimum(mask, faded), torch.maximum(mask, faded))
     return torch.where(depth.abs() < 1, faded, beside)
 
@@ -97,8 +97,8 @@ DIRECTIONS: dict[str, Option[tuple[float, Callable[[Tensor, Tensor, Tensor], Ten
         "around the shape; all that was white stays white, for a subject that keeps the reference "
         "in full",
     ),
-    "centred": Option(
-        (0.5, _centred),
+    "centered": Option(
+        (0.5, _centered),
         "half of it inside, half outside: two black and white regions that meet still add up to 1",
     ),
 }
@@ -115,14 +115,14 @@ def adjust(mask: Tensor, threshold: float = 0.0, pixels: int = 0, invert: bool =
 def grow(mask: Tensor, pixels: int) -> Tensor:
     """Grow mask [masks, H, W] by this many pixels on all sides; below 0 shrinks it: float32.
 
-    A pixel takes the highest value, or to shrink the lowest, of those whose centres lie within
+    A pixel takes the highest value, or to shrink the lowest, of those whose centers lie within
     this distance: a soft edge moves and stays as soft as it is, a corner becomes round.
     """
     sign = 1 if pixels >= 0 else -1
     mask = sign * as_batch(mask).float()
     radius, reach = abs(int(pixels)), 0
     result, run = mask.clone(), mask.clone()
-    # The disk's rows one by one, from the short ones at its rim to the one through its centre.
+    # The disk's rows one by one, from the short ones at its rim to the one through its center.
     for row in range(radius, -1, -1):
         while reach < math.isqrt(radius**2 - row**2):
             reach += 1

@@ -31,11 +31,11 @@ def _along(pixels: Tensor, cells: int, part: slice) -> Tensor:
     size = len(pixels)
     if size == cells:
         return pixels[part]
-    if size < cells:  # linear interpolation between pixel centres
-        centre = (2 * torch.arange(cells)[part] + 1) * size - cells
-        centre = centre.clamp(0, (size - 1) * 2 * cells)
-        before = centre // (2 * cells)
-        share = (centre - before * 2 * cells)[:, None]
+    if size < cells:  # linear interpolation between pixel centers
+        center = (2 * torch.arange(cells)[part] + 1) * size - cells
+        center = center.clamp(0, (size - 1) * 2 * cells)
+        before = center // (2 * cells)
+        share = (center - before * 2 * cells)[:, None]
         after = (before + 1).clamp(max=size - 1)
         return (pixels[before] * (2 * cells - share) + pixels[after] * share) / (2 * cells)
     # A cell is `size` long, a pixel `cells`: it lies in one cell, or ends in the next.

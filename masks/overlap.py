@@ -23,7 +23,7 @@ def add(masks: Sequence[Tensor | None], ranges: Sequence[Range]) -> list[Tensor 
     return list(masks)
 
 
-def normalise(masks: Sequence[Tensor | None], ranges: Sequence[Range]) -> list[Tensor | None]:
+def normalize(masks: Sequence[Tensor | None], ranges: Sequence[Range]) -> list[Tensor | None]:
     """Each divided by max(1, sum): together they never act more than one alone would."""
     own = same_size(masks)
     met = [_met(ranges, i, range(len(own))) for i in range(len(own))]
@@ -91,8 +91,8 @@ RULES: dict[str, Option[Rule]] = {
         "all act in full, for masks that only meet or whose fades sum to 1, since two references in "
         "full at one place soon burn",
     ),
-    "normalise": Option(
-        normalise,
+    "normalize": Option(
+        normalize,
         "each is divided by max(1, sum), so that together they are no stronger than one, for "
         "regions that share a place as equals",
     ),

@@ -72,7 +72,7 @@ def model(
     config = kind({**config, **changes})
     config.set_inference_dtype(dtype, compute)
     base = config.get_model(state_dict or {}, "")
-    randomise(base.diffusion_model)
+    randomize(base.diffusion_model)
     base.diffusion_model.to(dtype)
     return patcher(base)
 
@@ -89,7 +89,7 @@ def shared_model(layout: str = "SD1.5") -> Any:
     return model(layout)
 
 
-def randomise(module: torch.nn.Module, seed: int = 0) -> None:
+def randomize(module: torch.nn.Module, seed: int = 0) -> None:
     """Weights that keep activations of order one through the whole network."""
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in module.named_parameters():
@@ -148,7 +148,7 @@ def clip_vision(
         "projection_dim": embed,
     }
     encoder = core_encoder(config)
-    randomise(encoder.model, seed)
+    randomize(encoder.model, seed)
     return encoder
 
 
@@ -171,7 +171,7 @@ def widths(model: Any) -> list[int]:
 
 
 def picture(seed: int, height: int = 64, width: int = 64, batch: int = 1) -> Tensor:
-    """Smooth random colours, [batch, height, width, 3]."""
+    """Smooth random colors, [batch, height, width, 3]."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand(batch, 3, 8, 8, generator=generator)
     fine = torch.nn.functional.interpolate(coarse, size=(height, width), mode="bilinear")

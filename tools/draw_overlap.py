@@ -28,7 +28,7 @@ def panels() -> dict[str, list[torch.Tensor]]:
     masks, ranges = [disc(0.37, 0.45, 0.27, 0.1), disc(0.63, 0.55, 0.27, 0.1)], [(0.0, 1.0)] * 2
     drawn = {name: rule.value(masks, ranges) for name, rule in RULES.items()}
     rest = background(masks, ranges, None, (0.0, 1.0))
-    return {**drawn, "normalise, with background": [*RULES["normalise"].value(masks, ranges), rest]}
+    return {**drawn, "normalize, with background": [*RULES["normalize"].value(masks, ranges), rest]}
 
 
 def main() -> None:

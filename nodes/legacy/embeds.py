@@ -50,7 +50,7 @@ class IPAdapterEncoder(io.ComfyNode):
         mask = partial(
             io.Mask.Input,
             "mask",
-            tooltip="Of the reference: where it is black, the encoder sees nothing. Its centre "
+            tooltip="Of the reference: where it is black, the encoder sees nothing. Its center "
             "square is used.",
         )
         return old_node(
@@ -117,7 +117,7 @@ def masked_features(encoders: Encoders, image: Tensor, mask: Tensor, compat: Com
 
 
 def square(mask: Tensor, size: int) -> Tensor:
-    """The centre square, [masks, H, W] -> [masks, size, size]"""
+    """The center square, [masks, H, W] -> [masks, size, size]"""
     side = min(mask.shape[1:])
     down, right = ((length - side) // 2 for length in mask.shape[1:])
     mask = mask[:, down : down + side, right : right + side]

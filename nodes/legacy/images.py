@@ -35,7 +35,7 @@ class IPAdapterNoise(io.ComfyNode):
                 io.Combo.Input(
                     "type",
                     options=list(KINDS),
-                    tooltip="fade: mixed with random colours; dissolve: single values replaced; "
+                    tooltip="fade: mixed with random colors; dissolve: single values replaced; "
                     "gaussian: grain; shuffle: the picture in small pieces, with grain.",
                 ),
                 io.Float.Input(
@@ -58,7 +58,7 @@ class IPAdapterNoise(io.ComfyNode):
                 io.Image.Input(
                     "image_optional",
                     optional=True,
-                    tooltip="The picture to distort, its centre square. Without it: a black one.",
+                    tooltip="The picture to distort, its center square. Without it: a black one.",
                 ),
                 *sockets("| compat"),
             ],
@@ -88,7 +88,7 @@ class PrepImageForClipVision(io.ComfyNode):
             "PrepImageForClipVision",
             "Prep Image For ClipVision",
             "Makes pictures square and small before the encoder does, which would cut off all but "
-            "the centre.",
+            "the center.",
             [
                 io.Image.Input("image", tooltip="Pictures of any size and aspect ratio."),
                 io.Combo.Input(

@@ -119,7 +119,7 @@ class InsightFaceLoader(io.ComfyNode):
         return old_node(
             "InsightFaceLoader",
             "Load InsightFace (version 1)",
-            f"Loads the models that find and recognise faces ({BUFFALO}), for FaceID adapters.",
+            f"Loads the models that find and recognize faces ({BUFFALO}), for FaceID adapters.",
             sockets("provider", {"provider": provider_menu("CPU", "CUDA", "ROCM")}),
             [InsightFaceSocket.Output(display_name="INSIGHTFACE", tooltip="The face models.")],
             "Load InsightFace",

@@ -57,21 +57,21 @@ SOCKETS: dict[str, Socket] = {
         IPAdapterSocket.Input, "ipadapter", tooltip="From a loader, with or without an encoder."
     ),
     "image": partial(
-        io.Image.Input, "image", tooltip="The reference. Its centre square is what the encoder sees."
+        io.Image.Input, "image", tooltip="The reference. Its center square is what the encoder sees."
     ),
     "image:tiled": partial(
         io.Image.Input, "image", tooltip="The reference, wide or tall: all of it is seen, in tiles."
     ),
     "image:enhanced": partial(
         io.Image.Input, "image",
-        tooltip="The reference: its centre square is seen as a whole, all of it in tiles.",
+        tooltip="The reference: its center square is seen as a whole, all of it in tiles.",
     ),
     "image:face": partial(
         io.Image.Input, "image", tooltip="Photos of a person, face well visible: one face of each."
     ),
     "image:either": partial(
         io.Image.Input, "image",
-        tooltip="The reference, of which the centre square is seen; for FaceID adapters a photo of "
+        tooltip="The reference, of which the center square is seen; for FaceID adapters a photo of "
         "a person.",
     ),
     "weight:3": number("weight", 1.0, -1.0, 3.0, 0.05, WEIGHT),

@@ -37,7 +37,7 @@ class IPAdapterInsightFaceLoader(io.ComfyNode):
             node_id="IPAdapterInsightFaceLoader",
             display_name="Load InsightFace",
             category=ADVANCED,
-            description="Loads the models that find and recognise faces, for FaceID adapters. "
+            description="Loads the models that find and recognize faces, for FaceID adapters. "
             "The published ones (buffalo_l, antelopev2) are for non-commercial research only; "
             "none is downloaded. Needs the Python package insightface.",
             search_aliases=[
@@ -97,7 +97,7 @@ def load_insightface(provider: str, model_name: str) -> FaceAnalysis:
 
 
 class FoundFace(NamedTuple):
-    identity: Tensor  # [512], not normalised
+    identity: Tensor  # [512], not normalized
     crop: Tensor  # [size, size, 3]
 
 
@@ -132,7 +132,7 @@ def check_app(app: Any) -> None:
         )
     if "recognition" not in app.models:
         raise IPAdapterError(
-            "insightface: the connected loader gives no model that recognises faces; "
+            "insightface: the connected loader gives no model that recognizes faces; "
             "connect Load InsightFace"
         )
 

@@ -16,7 +16,7 @@ from ..shared.notices import warn
 if TYPE_CHECKING:
     from insightface.app import FaceAnalysis
 
-# What the published folders hold that is needed here: what finds faces, what recognises them.
+# What the published folders hold that is needed here: what finds faces, what recognizes them.
 PUBLISHED = {
     "buffalo_l": "det_10g.onnx and w600k_r50.onnx",
     "antelopev2": "scrfd_10g_bnkps.onnx and glintr100.onnx",
@@ -144,7 +144,7 @@ def read_folder(
             f"{file} cannot be read: it is cut short or no face model; {advice} ({reason})"
         ) from error
     if "recognition" not in app.models:
-        raise incomplete(model_name, "has no model that recognises faces", folder)
+        raise incomplete(model_name, "has no model that recognizes faces", folder)
     app.prepare(ctx_id=0, det_thresh=0.5, det_size=(640, 640))
     return app
 
@@ -152,7 +152,7 @@ def read_folder(
 def incomplete(model_name: str, problem: str, folder: str = "") -> IPAdapterError:
     root = folder_paths.get_folder_paths("insightface")[0]
     folder = folder or os.path.join(root, "models", model_name)
-    files = PUBLISHED.get(model_name, "a detector and a recogniser, both .onnx,")
+    files = PUBLISHED.get(model_name, "a detector and a recognizer, both .onnx,")
     source = (
         f"they are in {model_name}.zip at https://github.com/deepinsight/insightface/releases"
         if model_name in PUBLISHED

@@ -28,8 +28,8 @@ from .openclip_towers import (
     fill_buffers,
     import_open_clip,
     misfit,
-    normalisation,
-    recognise,
+    normalization,
+    recognize,
 )
 
 
@@ -104,7 +104,7 @@ class OpenCLIPVision:
         return output
 
     def pixel_values(self, image: Tensor, crop: bool) -> Tensor:
-        """[images, H, W, 3+] -> normalised [images, 3, size, size], from 8 bits as in core."""
+        """[images, H, W, 3+] -> normalized [images, 3, size, size], from 8 bits as in core."""
         if crop:
             pixels = fit_to_encoder(image, self.image_size).movedim(-1, 1)
         else:
@@ -174,7 +174,7 @@ def load_open_clip_vision(path: str, architecture: str = AUTO) -> OpenCLIPVision
     file = os.path.basename(path)
     tensors = vision_tensors(read_file(path), file)
     if architecture == AUTO:
-        architecture = recognise(open_clip, tensors, file)
+        architecture = recognize(open_clip, tensors, file)
         warn(f"{file} is loaded as {architecture}")
     visual = build(open_clip, architecture)
     problem = misfit(visual, tensors)
@@ -185,7 +185,7 @@ def load_open_clip_vision(path: str, architecture: str = AUTO) -> OpenCLIPVision
     visual.load_state_dict(tensors, assign=True)
     fill_buffers(visual)
     visual.eval().requires_grad_(False)
-    return OpenCLIPVision(visual, *normalisation(open_clip, architecture))
+    return OpenCLIPVision(visual, *normalization(open_clip, architecture))
 
 
 NODES = [LoadOpenCLIPVision]

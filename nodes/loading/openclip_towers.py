@@ -77,7 +77,7 @@ def gives_tokens(vision: Mapping[str, Any]) -> bool:
     return trunk.startswith(("vit", "eva")) if trunk else isinstance(vision.get("layers", 1), int)
 
 
-def recognise(open_clip: Any, tensors: Mapping[str, Tensor], file: str) -> str:
+def recognize(open_clip: Any, tensors: Mapping[str, Tensor], file: str) -> str:
     """The one architecture that the tensors fit, shape by shape."""
     fitting: list[str] = []
     seen: set[str] = set()
@@ -87,7 +87,7 @@ def recognise(open_clip: Any, tensors: Mapping[str, Tensor], file: str) -> str:
         vision = config["vision_cfg"]
         tower = {key: value for key, value in vision.items() if key not in TRAINING_ONLY}
         details = [tower, config["embed_dim"], config.get("quick_gelu", False)]
-        same = json.dumps([*details, normalisation(open_clip, name)], sort_keys=True)
+        same = json.dumps([*details, normalization(open_clip, name)], sort_keys=True)
         if is_trunk != ("timm_model_name" in vision) or same in seen or not gives_tokens(vision):
             continue
         seen.add(same)
@@ -159,7 +159,7 @@ def fill_buffers(visual: torch.nn.Module) -> None:
         module.init_non_persistent_buffers()  # pyright: ignore[reportCallIssue]
 
 
-def normalisation(open_clip: Any, architecture: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def normalization(open_clip: Any, architecture: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and deviation of the pixels, as most published weights of this architecture want it."""
     tags = open_clip.list_pretrained_tags_by_model(architecture)
     published = (open_clip.get_pretrained_cfg(architecture, tag) for tag in tags)

@@ -168,7 +168,7 @@ def unconditional_features(loaded: LoadedAdapter, clip_vision: Any, like: Tensor
 
 
 def encode_unconditional(clip_vision: Any) -> Tensor:
-    """The tokens of pixels that are zero once normalised, [1, tokens, width]."""
+    """The tokens of pixels that are zero once normalized, [1, tokens, width]."""
     size = image_size(clip_vision)
     return encode_pixels(clip_vision, torch.zeros(1, 3, size, size), "penultimate_hidden_states")
 
@@ -177,8 +177,8 @@ OUTPUTS = {"penultimate_hidden_states": 1, "image_embeds": 2}
 
 
 def encode_pixels(clip_vision: Any, pixels: Tensor, feature: str) -> Tensor:
-    """Normalised pixels [1, 3, size, size] -> [1, ...]: encode_image takes pictures, and to be
-    nothing is to be zero once normalised."""
+    """Normalized pixels [1, 3, size, size] -> [1, ...]: encode_image takes pictures, and to be
+    nothing is to be zero once normalized."""
     if not hasattr(clip_vision, "model") or not hasattr(clip_vision, "patcher"):
         raise IPAdapterError(NO_ENCODER.format(type(clip_vision).__name__))
     comfy.model_management.load_model_gpu(clip_vision.patcher)

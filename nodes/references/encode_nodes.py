@@ -47,7 +47,7 @@ class EncodeReference(io.ComfyNode):
                 io.Image.Input(
                     "image",
                     tooltip="One picture or a batch; a batch is one reference seen from several "
-                    "sides. Its centre square is what the encoder sees: see Fit Image.",
+                    "sides. Its center square is what the encoder sees: see Fit Image.",
                 ),
                 io.String.Input(
                     "weights",

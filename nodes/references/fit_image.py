@@ -18,7 +18,7 @@ class FitImage(io.ComfyNode):
             display_name="Fit Image",
             category=ADVANCED,
             description="Makes pictures square before the encoder does, which would cut off all but "
-            "the centre. The node shows what comes out, which is what the encoder sees.",
+            "the center. The node shows what comes out, which is what the encoder sees.",
             search_aliases=["Prep Image For ClipVision", "crop", "pad", "tiles", "square"],
             inputs=[
                 io.Image.Input("image", tooltip="Pictures of any size and aspect ratio."),

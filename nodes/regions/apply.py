@@ -72,7 +72,7 @@ class ApplyIPAdapter(io.ComfyNode):
                 io.Image.Input(
                     "image",
                     optional=True,
-                    tooltip="The reference. Its centre square is what the encoder sees. Several "
+                    tooltip="The reference. Its center square is what the encoder sees. Several "
                     "pictures act together, unless unfold_batch is on.",
                 ),
                 io.Model.Input("model", tooltip="An SD1.5 or SDXL model; others may be chained."),

@@ -56,7 +56,7 @@ class IPAdapterRegion(io.ComfyNode):
                 io.Image.Input(
                     "image",
                     optional=True,
-                    tooltip="The reference. Its centre square is what the encoder sees. Several "
+                    tooltip="The reference. Its center square is what the encoder sees. Several "
                     "pictures act together, unless unfold_batch is on.",
                 ),
                 ReferenceSocket.Input(

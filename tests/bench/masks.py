@@ -47,7 +47,7 @@ WORK = [
             f"feather, shape, 64 pixels {way}",
             lambda mask, picture, way=way: feather_shape(mask, 64, way),
         )
-        for way in ("inward", "outward", "centred")
+        for way in ("inward", "outward", "centered")
     ),
     *(
         Work(
@@ -87,7 +87,7 @@ WORK = [
             f"overlap of 5, {rule}",
             lambda mask, picture, rule=rule: RULES[rule].value([mask] * 5, [(0.0, 1.0)] * 5),
         )
-        for rule in ("normalise", "priority")
+        for rule in ("normalize", "priority")
     ),
     Work(
         "to latent cells, max",

@@ -70,7 +70,7 @@ def unet(name: str, size: Size, device: Any) -> Any:
     config = kind({**config, **changes})
     config.set_inference_dtype(size.dtype, None)
     base = config.get_model({}, "", device=device)
-    randomise(base.diffusion_model, size.dtype, device)
+    randomize(base.diffusion_model, size.dtype, device)
     return comfy.model_patcher.CoreModelPatcher(
         base,
         load_device=comfy.model_management.get_torch_device(),
@@ -81,11 +81,11 @@ def unet(name: str, size: Size, device: Any) -> Any:
 def clip_vision(size: Size) -> Any:
     config = {"model_type": "clip_vision_model", "hidden_act": "gelu", "num_channels": 3}
     encoder = comfy.clip_vision.ClipVisionModel({**config, "patch_size": 14, **size.encoder})
-    randomise(encoder.model, encoder.dtype, encoder.patcher.offload_device)
+    randomize(encoder.model, encoder.dtype, encoder.patcher.offload_device)
     return encoder
 
 
-def randomise(module: torch.nn.Module, dtype: torch.dtype, device: Any) -> None:
+def randomize(module: torch.nn.Module, dtype: torch.dtype, device: Any) -> None:
     """Weights that keep activations of order one, made where they are to lie."""
     torch.manual_seed(0)
     for name, parameter in module.named_parameters():

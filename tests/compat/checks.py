@@ -88,7 +88,7 @@ def pictures(client: Client, graph: Graph) -> list[tuple[str, np.ndarray]]:
 def poor(saved: list[tuple[str, np.ndarray]]) -> str:
     """What is wrong with the pictures of a run."""
     flat = [name for name, picture in saved if not picture.std() > 0.01]
-    return f"one colour all over: {', '.join(flat)}" if flat else ""
+    return f"one color all over: {', '.join(flat)}" if flat else ""
 
 
 class Log:

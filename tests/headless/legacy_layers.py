@@ -177,8 +177,8 @@ class Adapter:
         features = self.features(images)
         if self.feature == "image_embeds":
             return self.of(features), self.of(torch.zeros_like(features))
-        grey = ENCODER.model(pixel_values=torch.zeros(1, 3, 56, 56), intermediate_output=-2)[1]
-        return self.of(features), self.of(grey.expand_as(features))
+        gray = ENCODER.model(pixel_values=torch.zeros(1, 3, 56, 56), intermediate_output=-2)[1]
+        return self.of(features), self.of(gray.expand_as(features))
 
 
 @functools.cache

@@ -43,7 +43,7 @@ FIRST_VERSION = {
     "channel penalty": penalty,
 }
 
-# B.4: CLIP's or the recogniser's features of several pictures -> those of one
+# B.4: CLIP's or the recognizer's features of several pictures -> those of one
 COMBINE = {
     "add": lambda e: e.sum(0),
     "subtract": lambda e: e[0] - e[1:].mean(0),

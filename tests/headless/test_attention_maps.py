@@ -173,7 +173,7 @@ def test_map_is_black_where_the_mask_is(loaded):
     model = apply(model, loaded, 2, attn_mask=torch.zeros(1, 64, 64))
     model, recorded = record(apply(model, loaded, 3, start_at=1.0, end_at=1.0))
     left, black, closed = maps(recorded, tiny.sample(model, size=(32, 32)))
-    # The coarsest grid has 64 pixels a cell; between the centres of two cells a map fades.
+    # The coarsest grid has 64 pixels a cell; between the centers of two cells a map fades.
     assert not left[:, 128 + 32 + 4 :].any()
     assert left[:, :128].all()
     assert not black.any()

@@ -12,7 +12,7 @@ LAYERS = 16
 
 
 @pytest.fixture(scope="module")
-def recogniser(tmp_path_factory):
+def recognizer(tmp_path_factory):
     folder = tiny_faces.build(tmp_path_factory.mktemp("faces") / "tiny")
     analysis = face_models.import_insightface()
     return face_models.read_folder(analysis, str(folder), ["CPUExecutionProvider"], "tiny")
@@ -23,13 +23,13 @@ def adapters():
     return {kind: adapter(kind=kind) for kind in ("faceid-plus", "plus")}
 
 
-def with_faces_and_styles(adapters, recogniser, count, **style):
+def with_faces_and_styles(adapters, recognizer, count, **style):
     model = tiny.shared_model()
     for number in range(count):
         model = ApplyIPAdapterFaceID.execute(
             ipadapter=adapters["faceid-plus"],
             clip_vision=ENCODER,
-            insightface=recogniser,
+            insightface=recognizer,
             image=tiny_faces.picture([("red", 40, 30, 120)], 240, 320, seed=number),
             model=model,
             faceid_v2=True,
@@ -50,15 +50,15 @@ def extra_kernels(model):
 
 
 @pytest.fixture(scope="module")
-def for_two_of_each(adapters, recogniser):
-    return extra_kernels(with_faces_and_styles(adapters, recogniser, 2))
+def for_two_of_each(adapters, recognizer):
+    return extra_kernels(with_faces_and_styles(adapters, recognizer, 2))
 
 
-def test_face_and_style_launch_once_for_each_token_count(adapters, recogniser, for_two_of_each):
-    for_one_of_each = extra_kernels(with_faces_and_styles(adapters, recogniser, 1))
+def test_face_and_style_launch_once_for_each_token_count(adapters, recognizer, for_two_of_each):
+    for_one_of_each = extra_kernels(with_faces_and_styles(adapters, recognizer, 1))
     assert 0 < for_one_of_each == for_two_of_each <= 2 * 8 * LAYERS
 
 
-def test_face_and_style_launch_no_style_in_the_other_layers(adapters, recogniser, for_two_of_each):
-    model = with_faces_and_styles(adapters, recogniser, 2, layer_schedule="style transfer")
+def test_face_and_style_launch_no_style_in_the_other_layers(adapters, recognizer, for_two_of_each):
+    model = with_faces_and_styles(adapters, recognizer, 2, layer_schedule="style transfer")
     assert 0 < extra_kernels(model) < for_two_of_each

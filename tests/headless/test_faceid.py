@@ -30,7 +30,7 @@ THREE = tiny_faces.picture([("red", 300, 40, 40), ("green", 60, 200, 90), ("blue
 
 
 @pytest.fixture(scope="module")
-def recogniser(tmp_path_factory):
+def recognizer(tmp_path_factory):
     folder = tiny_faces.build(tmp_path_factory.mktemp("faces") / "tiny")
     analysis = face_models.import_insightface()
     return face_models.read_folder(analysis, str(folder), ["CPUExecutionProvider"], "tiny")
@@ -41,16 +41,16 @@ def face_adapter(kind="faceid", layout="SD1.5", name="tiny.bin", **options):
     return LoadedAdapter(tiny.adapter_file(widths, kind, **options), name)
 
 
-def apply_face(recogniser, loaded, image=ANNA, model=None, **inputs):
-    inputs = {"clip_vision": ENCODER, "insightface": recogniser, **inputs}
+def apply_face(recognizer, loaded, image=ANNA, model=None, **inputs):
+    inputs = {"clip_vision": ENCODER, "insightface": recognizer, **inputs}
     model = model or tiny.shared_model()
     return ApplyIPAdapterFaceID.execute(
         ipadapter=loaded, image=image, model=model, **with_schedule(inputs)
     )
 
 
-def encode_face(recogniser, loaded, image, **inputs):
-    inputs = {"clip_vision": ENCODER, "insightface": recogniser, **inputs}
+def encode_face(recognizer, loaded, image, **inputs):
+    inputs = {"clip_vision": ENCODER, "insightface": recognizer, **inputs}
     return EncodeFaceID.execute(ipadapter=loaded, image=image, **inputs)
 
 
@@ -75,12 +75,12 @@ def merge_lora(unet, file, strength=1.0):
 
 @pytest.mark.parametrize("cfg", [1.0, 5.0])
 @pytest.mark.parametrize("layout", ["SD1.5", "SDXL"])
-def test_faceid_plus_v2_equals_diffusers_with_its_lora(recogniser, layout, cfg):
+def test_faceid_plus_v2_equals_diffusers_with_its_lora(recognizer, layout, cfg):
     model = tiny.shared_model(layout)
     file = tiny.adapter_file(tiny.widths(model), "faceid-plus")
     loaded = LoadedAdapter(file, "tiny.bin")
     inputs = {"weight": 0.8, "faceid_v2": True, "weight_v2": 1.3, "lora_strength": 0.7}
-    applied, crops = apply_face(recogniser, loaded, model=model, **inputs).result
+    applied, crops = apply_face(recognizer, loaded, model=model, **inputs).result
     x, ours, sigma = oracle.one_call(applied, layout, cfg, TIMESTEP)
     _, without, _ = oracle.one_call(model, layout, cfg, TIMESTEP)
 
@@ -90,7 +90,7 @@ def test_faceid_plus_v2_equals_diffusers_with_its_lora(recogniser, layout, cfg):
     for processor in unet.attn_processors.values():
         if hasattr(processor, "scale"):
             processor.scale = [0.8]
-    identity = encode_face(recogniser, loaded, ANNA)[0].features.positive.face
+    identity = encode_face(recognizer, loaded, ANNA)[0].features.positive.face
     mean, std = torch.tensor(ENCODER.image_mean), torch.tensor(ENCODER.image_std)
     normal = ((crops - mean) / std).movedim(-1, 1)
     clip, no_clip = (
@@ -134,31 +134,31 @@ def test_the_lora_inside_is_weight_exact(layout):
     assert not model.patches  # the model that came in is as it was
 
 
-def test_the_same_lora_is_not_applied_twice(recogniser, caplog):
+def test_the_same_lora_is_not_applied_twice(recognizer, caplog):
     loaded = face_adapter()
-    once = apply_face(recogniser, loaded)[0]
+    once = apply_face(recognizer, loaded)[0]
     assert "already carries" not in caplog.text
-    twice = apply_face(recogniser, loaded, BEN, once)[0]
+    twice = apply_face(recognizer, loaded, BEN, once)[0]
     assert "the model already carries the LoRA of tiny.bin" in caplog.text
     assert all(len(patches) == 1 for patches in twice.patches.values())
-    other = apply_face(recogniser, face_adapter(seed=1, name="other.bin"), BEN, once)[0]
+    other = apply_face(recognizer, face_adapter(seed=1, name="other.bin"), BEN, once)[0]
     assert all(len(patches) == 2 for patches in other.patches.values())
     assert all(len(patches) == 1 for patches in once.patches.values())
 
 
-def test_removing_references_takes_their_lora_along_and_nobody_elses(recogniser, tmp_path):
+def test_removing_references_takes_their_lora_along_and_nobody_elses(recognizer, tmp_path):
     model, loaded = tiny.shared_model(), face_adapter()
     path = str(tmp_path / "another.safetensors")
     save_file(kohya(model, face_adapter(seed=3).lora), path)
     own = comfy.sd.load_lora_for_models(model, None, comfy.utils.load_torch_file(path), 0.6, 0)[0]
-    applied = apply_face(recogniser, loaded, model=own)[0]
+    applied = apply_face(recognizer, loaded, model=own)[0]
     plain = RemoveReferences.execute(applied)[0]
     assert torch.equal(tiny.sample(plain), tiny.sample(own))
     assert not torch.equal(tiny.sample(applied), tiny.sample(own))
     assert plain.patches_uuid != applied.patches_uuid
-    again = apply_face(recogniser, loaded, model=plain)[0]
+    again = apply_face(recognizer, loaded, model=plain)[0]
     assert torch.equal(tiny.sample(again), tiny.sample(applied))
-    bare = RemoveReferences.execute(apply_face(recogniser, loaded)[0])[0]
+    bare = RemoveReferences.execute(apply_face(recognizer, loaded)[0])[0]
     assert not bare.patches
 
 
@@ -179,7 +179,7 @@ def kohya(model, lora):
 
 
 @pytest.mark.parametrize("loader", ["ours", "core's"])
-def test_a_separate_lora_file_is_the_same_lora(recogniser, tmp_path, caplog, loader):
+def test_a_separate_lora_file_is_the_same_lora(recognizer, tmp_path, caplog, loader):
     model, loaded = tiny.shared_model(), face_adapter()
     path = str(tmp_path / "tiny_lora.safetensors")
     save_file(kohya(model, loaded.lora), path)
@@ -190,7 +190,7 @@ def test_a_separate_lora_file_is_the_same_lora(recogniser, tmp_path, caplog, loa
             model, None, comfy.utils.load_torch_file(path), 0.6, 0
         )[0]
     assert len(carrying.patches) == 8 * 16
-    applied = apply_face(recogniser, loaded, model=carrying)[0]
+    applied = apply_face(recognizer, loaded, model=carrying)[0]
     assert "already carries" in caplog.text
     assert all(len(patches) == 1 for patches in applied.patches.values())
     inside = apply_face_lora(model, loaded.lora, 0.6, "tiny.bin")
@@ -199,12 +199,12 @@ def test_a_separate_lora_file_is_the_same_lora(recogniser, tmp_path, caplog, loa
     assert distance(one, without) > 0.05
 
 
-def test_lora_strength_zero_and_portraits_leave_the_weights_alone(recogniser):
-    assert not apply_face(recogniser, face_adapter(), lora_strength=0.0)[0].patches
-    assert not apply_face(recogniser, face_adapter("portrait"))[0].patches
+def test_lora_strength_zero_and_portraits_leave_the_weights_alone(recognizer):
+    assert not apply_face(recognizer, face_adapter(), lora_strength=0.0)[0].patches
+    assert not apply_face(recognizer, face_adapter("portrait"))[0].patches
 
 
-def test_a_lora_for_another_model_is_refused(recogniser):
+def test_a_lora_for_another_model_is_refused(recognizer):
     loaded = face_adapter("faceid", "SD1.5")
     message = message_of(lambda: apply_face_lora(tiny.shared_model("SDXL"), loaded.lora, 1, "x"))
     assert message.startswith("x: its LoRA is for 32 attentions, the model has 140")
@@ -216,42 +216,42 @@ def test_a_lora_for_another_model_is_refused(recogniser):
 
 
 @pytest.mark.parametrize("kind", ["faceid", "faceid-plus", "portrait", "unnorm"])
-def test_a_face_changes_the_picture_only_in_its_region(recogniser, kind):
+def test_a_face_changes_the_picture_only_in_its_region(recognizer, kind):
     loaded = face_adapter(kind)
     model = tiny.shared_model()
     applied = {
-        name: apply_face(recogniser, loaded, image, lora_strength=0.0)[0]
+        name: apply_face(recognizer, loaded, image, lora_strength=0.0)[0]
         for name, image in (("anna", ANNA), ("ben", BEN))
     }
     anna, ben = (tiny.sample(m) for m in applied.values())
     assert (anna - ben).abs().max() > 1e-3
-    assert torch.equal(anna, tiny.sample(apply_face(recogniser, loaded, lora_strength=0.0)[0]))
-    black = apply_face(recogniser, loaded, lora_strength=0.0, attn_mask=0 * left_half())[0]
+    assert torch.equal(anna, tiny.sample(apply_face(recognizer, loaded, lora_strength=0.0)[0]))
+    black = apply_face(recognizer, loaded, lora_strength=0.0, attn_mask=0 * left_half())[0]
     assert torch.equal(tiny.sample(black), tiny.sample(model))
 
 
-def test_identities_are_normed_or_not_as_the_family_was_trained(recogniser):
-    [face] = recogniser.get(bgr(ANNA[0]))
+def test_identities_are_normed_or_not_as_the_family_was_trained(recognizer):
+    [face] = recognizer.get(bgr(ANNA[0]))
     for kind, expected in (("portrait", face.normed_embedding), ("unnorm", face.embedding)):
-        positive, negative = encode_face(recogniser, face_adapter(kind), ANNA)[0].features
+        positive, negative = encode_face(recognizer, face_adapter(kind), ANNA)[0].features
         given = positive.face[0]
         assert F.cosine_similarity(given, torch.from_numpy(expected), dim=0) > 0.9999
         assert abs(given.norm() / float((expected**2).sum() ** 0.5) - 1) < 0.01
         assert not negative.face.any()
 
 
-def test_only_plus_looks_through_clip(recogniser):
-    apply_face(recogniser, face_adapter(), clip_vision=None)
-    apply_face(recogniser, face_adapter("portrait"), clip_vision=object())
+def test_only_plus_looks_through_clip(recognizer):
+    apply_face(recognizer, face_adapter(), clip_vision=None)
+    apply_face(recognizer, face_adapter("portrait"), clip_vision=object())
     message = message_of(
-        lambda: apply_face(recogniser, face_adapter("faceid-plus"), clip_vision=None)
+        lambda: apply_face(recognizer, face_adapter("faceid-plus"), clip_vision=None)
     )
     assert message.startswith("clip_vision is not connected: FaceID Plus also looks at the face")
 
 
-def test_the_crops_are_what_clip_is_shown(recogniser):
+def test_the_crops_are_what_clip_is_shown(recognizer):
     for kind, size in (("faceid", 224), ("faceid-plus", ENCODER.image_size)):
-        crops = apply_face(recogniser, face_adapter(kind), torch.cat([ANNA, BEN]))[1]
+        crops = apply_face(recognizer, face_adapter(kind), torch.cat([ANNA, BEN]))[1]
         assert crops.shape == (2, size, size, 3)
         assert crops[0, ..., 0].mean() > crops[0, ..., 1].mean()  # Anna is red
         assert crops[1, ..., 1].mean() > crops[1, ..., 0].mean()
@@ -269,60 +269,60 @@ def test_the_crops_are_what_clip_is_shown(recogniser):
         ("all", 5, [1, 0, 2]),
     ],
 )
-def test_the_chosen_face(recogniser, select, index, dominant):
+def test_the_chosen_face(recognizer, select, index, dominant):
     inputs = {"face_select": select, "face_index": index}
     loaded = face_adapter("portrait")
-    reference, crops = encode_face(recogniser, loaded, THREE, **inputs).result
+    reference, crops = encode_face(recognizer, loaded, THREE, **inputs).result
     assert crops.flatten(1, 2).mean(1).argmax(1).tolist() == dominant
     assert reference.positive.shape == (len(dominant), 16, tiny.CONTEXT)
 
 
-def test_all_is_the_faces_side_by_side(recogniser):
+def test_all_is_the_faces_side_by_side(recognizer):
     """One reference of three faces is what three photos, cut apart, would give."""
     loaded = face_adapter("portrait")
-    crowd = encode_face(recogniser, loaded, THREE, face_select="all")[0].positive
+    crowd = encode_face(recognizer, loaded, THREE, face_select="all")[0].positive
     order = [("left to right", i) for i in range(3)]
     single = [
-        encode_face(recogniser, loaded, THREE, face_select=s, face_index=i)[0].positive
+        encode_face(recognizer, loaded, THREE, face_select=s, face_index=i)[0].positive
         for s, i in order
     ]
     assert_near(crowd, torch.cat(single), 1e-5)
-    apply_face(recogniser, loaded, THREE, face_select="all")
+    apply_face(recognizer, loaded, THREE, face_select="all")
 
 
-def test_several_photos_act_together(recogniser):
+def test_several_photos_act_together(recognizer):
     """Portrait: five photos are 80 tokens in one pass; their order does not matter."""
     loaded = face_adapter("portrait")
     photos = torch.cat(
         [tiny_faces.picture([("red", 40, 30, 120)], 240, 320, seed=s) for s in range(5)]
     )
-    there = apply_face(recogniser, loaded, photos)[0]
+    there = apply_face(recognizer, loaded, photos)[0]
     [(k, *_)] = {
         (patch.regions[0].tokens,) for patch in there.attachments["ipadapter_regions"].values()
     }
     assert k == 80
-    back = apply_face(recogniser, loaded, photos.flip(0))[0]
+    back = apply_face(recognizer, loaded, photos.flip(0))[0]
     one, other, without = map(tiny.sample, (there, back, RemoveReferences.execute(there)[0]))
     assert_near(one, other, 1e-4, effect=other - without)
 
 
-def test_unfold_batch_gives_each_latent_its_face(recogniser):
+def test_unfold_batch_gives_each_latent_its_face(recognizer):
     loaded = face_adapter("portrait")
-    both = apply_face(recogniser, loaded, torch.cat([ANNA, BEN]), unfold_batch=True)[0]
+    both = apply_face(recognizer, loaded, torch.cat([ANNA, BEN]), unfold_batch=True)[0]
     frames = tiny.sample(both, batch=2)
     for i, image in enumerate((ANNA, BEN)):
-        alone = tiny.sample(apply_face(recogniser, loaded, image)[0], batch=2)
+        alone = tiny.sample(apply_face(recognizer, loaded, image)[0], batch=2)
         assert_near(frames[i], alone[i], 1e-4)
         assert distance(frames[1 - i], alone[1 - i]) > 1e-2
     crowd = {"unfold_batch": True, "face_select": "all"}
-    message = message_of(lambda: apply_face(recogniser, loaded, THREE, **crowd))
+    message = message_of(lambda: apply_face(recognizer, loaded, THREE, **crowd))
     assert message.startswith("unfold_batch: 3 faces from 1 photos")
 
 
-def test_a_photo_without_a_face_is_named(recogniser):
-    grey = torch.full_like(ANNA, 0.5)
+def test_a_photo_without_a_face_is_named(recognizer):
+    gray = torch.full_like(ANNA, 0.5)
     loaded = face_adapter()
-    message = message_of(lambda: apply_face(recogniser, loaded, torch.cat([ANNA, grey])))
+    message = message_of(lambda: apply_face(recognizer, loaded, torch.cat([ANNA, gray])))
     assert "no face found in picture 2 (looked at sizes 640 to 256 px)" in message
 
 
@@ -337,85 +337,85 @@ def test_a_photo_without_a_face_is_named(recogniser):
         ("my-face-plusv2.bin", {"plus_version": "v1"}, "V1 (as chosen)"),
     ],
 )
-def test_plus_or_plus_v2_is_said(recogniser, caplog, name, inputs, expected):
+def test_plus_or_plus_v2_is_said(recognizer, caplog, name, inputs, expected):
     loaded = face_adapter("faceid-plus", name=name)
-    shortcut_scale = encode_face(recogniser, loaded, ANNA, weight_v2=0.4, **inputs)[
+    shortcut_scale = encode_face(recognizer, loaded, ANNA, weight_v2=0.4, **inputs)[
         0
     ].features.positive
     assert f"{name} is taken as FaceID Plus {expected}" in caplog.text
     assert shortcut_scale.shortcut_scale == (0.4 if expected.startswith("V2") else None)
 
 
-def test_for_sdxl_there_is_only_v2(recogniser, caplog):
+def test_for_sdxl_there_is_only_v2(recognizer, caplog):
     model = tiny.shared_model("SDXL")
-    apply_face(recogniser, face_adapter("faceid-plus", "SDXL", "renamed.bin"), model=model)
+    apply_face(recognizer, face_adapter("faceid-plus", "SDXL", "renamed.bin"), model=model)
     assert "is taken as FaceID Plus V2 (for SDXL there is no other)" in caplog.text
 
 
-def test_changing_the_weight_finds_and_encodes_nothing_again(recogniser, monkeypatch):
+def test_changing_the_weight_finds_and_encodes_nothing_again(recognizer, monkeypatch):
     loaded = face_adapter("faceid-plus")
-    apply_face(recogniser, loaded, weight=1.0)
-    monkeypatch.setattr(recogniser.det_model, "detect", None)
+    apply_face(recognizer, loaded, weight=1.0)
+    monkeypatch.setattr(recognizer.det_model, "detect", None)
     monkeypatch.setattr(ENCODER, "encode_image", None)
-    apply_face(recogniser, loaded, weight=0.5, weight_v2=0.5)
+    apply_face(recognizer, loaded, weight=0.5, weight_v2=0.5)
 
 
-def test_noise_shows_the_negative_a_distorted_face(recogniser):
+def test_noise_shows_the_negative_a_distorted_face(recognizer):
     loaded = face_adapter("faceid-plus")
-    quiet, noisy = (encode_face(recogniser, loaded, ANNA, noise=n)[0] for n in (0.0, 0.4))
+    quiet, noisy = (encode_face(recognizer, loaded, ANNA, noise=n)[0] for n in (0.0, 0.4))
     assert torch.equal(quiet.positive, noisy.positive)
     assert not torch.equal(quiet.negative, noisy.negative)
 
 
-def test_weight_zero_is_the_model_itself_and_still_shows_the_face(recogniser):
+def test_weight_zero_is_the_model_itself_and_still_shows_the_face(recognizer):
     model = tiny.shared_model()
-    applied, crops = apply_face(recogniser, face_adapter(), weight=0.0).result
+    applied, crops = apply_face(recognizer, face_adapter(), weight=0.0).result
     assert applied is model
     assert len(crops) == 1
 
 
-def test_a_reference_is_applied_as_the_photo_is(recogniser):
+def test_a_reference_is_applied_as_the_photo_is(recognizer):
     loaded = face_adapter("portrait")
-    reference = encode_face(recogniser, loaded, ANNA)[0]
+    reference = encode_face(recognizer, loaded, ANNA)[0]
     there = tiny.sample(apply(tiny.shared_model(), loaded, None, reference=reference))
-    assert torch.equal(there, tiny.sample(apply_face(recogniser, loaded)[0]))
+    assert torch.equal(there, tiny.sample(apply_face(recognizer, loaded)[0]))
 
 
-def test_a_face_reference_brings_its_lora(recogniser):
+def test_a_face_reference_brings_its_lora(recognizer):
     loaded = face_adapter()
-    reference = encode_face(recogniser, loaded, ANNA)[0]
+    reference = encode_face(recognizer, loaded, ANNA)[0]
     there = tiny.sample(apply(tiny.shared_model(), loaded, None, reference=reference))
-    assert torch.equal(there, tiny.sample(apply_face(recogniser, loaded)[0]))
+    assert torch.equal(there, tiny.sample(apply_face(recognizer, loaded)[0]))
     other = face_adapter(seed=1, name="other.bin")
     message = message_of(lambda: apply(tiny.shared_model(), other, None, reference=reference))
     assert message.startswith("reference: it was made with tiny.bin (FaceID), not with other.bin")
 
 
-def test_a_reference_takes_the_lora_strength_of_its_loader(recogniser):
+def test_a_reference_takes_the_lora_strength_of_its_loader(recognizer):
     loaded, model = face_adapter(), tiny.shared_model()
-    reference = encode_face(recogniser, loaded, ANNA)[0]
+    reference = encode_face(recognizer, loaded, ANNA)[0]
     for strength in (0.0, 0.6):
-        pipeline = AdapterBundle(loaded, ENCODER, recogniser, strength)
+        pipeline = AdapterBundle(loaded, ENCODER, recognizer, strength)
         there = apply(model, pipeline, None, reference=reference)
         assert {entry[0] for [entry] in there.patches.values()} == (
             {strength} if strength else set()
         )
 
 
-def test_a_loader_may_bring_encoder_and_recogniser(recogniser):
+def test_a_loader_may_bring_encoder_and_recognizer(recognizer):
     loaded = face_adapter("faceid-plus")
-    pipeline = AdapterBundle(loaded, ENCODER, recogniser)
+    pipeline = AdapterBundle(loaded, ENCODER, recognizer)
     given = {"clip_vision": None, "insightface": None}
-    there = tiny.sample(apply_face(recogniser, pipeline, **given)[0])
-    assert torch.equal(there, tiny.sample(apply_face(recogniser, loaded)[0]))
+    there = tiny.sample(apply_face(recognizer, pipeline, **given)[0])
+    assert torch.equal(there, tiny.sample(apply_face(recognizer, loaded)[0]))
     theirs = {
         "ipadapter": {"model": tiny.adapter_file(tiny.widths(tiny.shared_model()), "faceid-plus")},
         "clipvision": {"model": ENCODER},
-        "insightface": {"provider": "CPU", "model": recogniser},
+        "insightface": {"provider": "CPU", "model": recognizer},
     }
     theirs["ipadapter"]["model"]["faceidplusv2"] = True
-    foreign = apply_face(recogniser, theirs, **given)[0]
-    ours = apply_face(recogniser, loaded, faceid_v2=True)[0]
+    foreign = apply_face(recognizer, theirs, **given)[0]
+    ours = apply_face(recognizer, loaded, faceid_v2=True)[0]
     assert torch.equal(tiny.sample(foreign), tiny.sample(ours))
 
 
@@ -432,15 +432,15 @@ def test_another_packs_adapter_is_freed_with_its_tensors():
     assert loaded() is None
 
 
-def test_no_layer_no_lora(recogniser):
+def test_no_layer_no_lora(recognizer):
     model, loaded = tiny.shared_model(), face_adapter()
-    assert apply_face(recogniser, loaded, layer_weights="3: 0")[0] is model
-    reference = encode_face(recogniser, loaded, ANNA)[0]
+    assert apply_face(recognizer, loaded, layer_weights="3: 0")[0] is model
+    reference = encode_face(recognizer, loaded, ANNA)[0]
     assert apply(model, loaded, None, reference=reference, layer_weights="3: 0") is model
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float8_e4m3fn])
-def test_a_lora_is_known_in_another_precision_and_where_part_of_it_is_there(recogniser, dtype):
+def test_a_lora_is_known_in_another_precision_and_where_part_of_it_is_there(recognizer, dtype):
     model, loaded = tiny.shared_model(), face_adapter()
     whole = apply_face_lora(model, loaded.lora, 0.6, "x")
     patches = dict(list(whole.patches.items())[:48])
@@ -453,32 +453,32 @@ def test_a_lora_is_known_in_another_precision_and_where_part_of_it_is_there(reco
     }
     part = model.clone()
     part.add_patches(rounded, 0.5)
-    applied = apply_face(recogniser, loaded, model=part)[0]
+    applied = apply_face(recognizer, loaded, model=part)[0]
     assert len(applied.patches) == 128
     assert all(len(entries) == 1 for entries in applied.patches.values())
 
 
-def test_what_is_missing_is_named(recogniser):
+def test_what_is_missing_is_named(recognizer):
     loaded = face_adapter()
-    message = message_of(lambda: apply_face(recogniser, loaded, insightface=None))
+    message = message_of(lambda: apply_face(recognizer, loaded, insightface=None))
     assert message == "insightface is not connected: add a Load InsightFace node"
     base = face_adapter("base")
-    message = message_of(lambda: apply_face(recogniser, base))
+    message = message_of(lambda: apply_face(recognizer, base))
     assert message.startswith(
         "tiny.bin (IP-Adapter) reads whole pictures, no faces: use Apply IPAdapter"
     )
     wrong = SimpleNamespace()
     assert "insightface: a SimpleNamespace finds no faces" in message_of(
-        lambda: apply_face(recogniser, loaded, insightface=wrong)
+        lambda: apply_face(recognizer, loaded, insightface=wrong)
     )
 
 
-def test_two_people_in_two_regions(recogniser):
+def test_two_people_in_two_regions(recognizer):
     """Each change stays where its mask is white, at every layer (the LoRA apart, which is global)."""
     loaded = face_adapter("portrait")
     left, right = left_half(), 1 - left_half()
-    model = apply_face(recogniser, loaded, ANNA, attn_mask=left)[0]
-    both = apply_face(recogniser, loaded, BEN, model, attn_mask=right)[0]
+    model = apply_face(recognizer, loaded, ANNA, attn_mask=left)[0]
+    both = apply_face(recognizer, loaded, BEN, model, attn_mask=right)[0]
     patches = both.attachments["ipadapter_regions"]
     assert all(len(patch.regions) == 2 for patch in patches.values())
     assert torch.isfinite(tiny.sample(both)).all()

@@ -145,7 +145,7 @@ def test_a_missing_or_empty_folder_says_which_files_belong_where(root, exists):
         load(model_name="antelopev2")
 
 
-@pytest.mark.parametrize(("file", "missing"), [("det", "finds"), ("rec", "recognises")])
+@pytest.mark.parametrize(("file", "missing"), [("det", "finds"), ("rec", "recognizes")])
 def test_half_a_folder_says_which_half_is_missing(root, file, missing):
     folder = tiny_faces.build(root / "models" / "buffalo_l")
     (folder / f"{file}.onnx").unlink()
@@ -275,7 +275,7 @@ def test_the_embedding_is_insightfaces_own(app):
         assert ours.dtype == torch.float32
         assert cosine(ours, torch.from_numpy(theirs.embedding)) > 0.9999
         assert torch.allclose(ours.norm(), torch.tensor(theirs.embedding_norm), rtol=0.02)
-        assert ours.norm() > 2  # not normalised
+        assert ours.norm() > 2  # not normalized
 
 
 @pytest.mark.parametrize(
@@ -345,7 +345,7 @@ def test_a_sliver_of_a_picture_has_no_face(app, shape):
         read(app, torch.full((1, *shape, 3), 0.5))
 
 
-def test_alpha_is_ignored_and_grey_pictures_are_read(app):
+def test_alpha_is_ignored_and_gray_pictures_are_read(app):
     rgba = torch.cat([PICTURE, torch.zeros_like(PICTURE[..., :1])], -1)
     assert torch.equal(read(app, rgba)[0].identity, read(app)[0].identity)
     with pytest.raises(IPAdapterError, match="no face found"):
@@ -397,7 +397,7 @@ def test_a_model_without_recognition_is_refused(tmp_path):
     detection = FaceAnalysis(
         name=str(folder), allowed_modules=["detection"], providers=["CPUExecutionProvider"]
     )
-    with pytest.raises(IPAdapterError, match="no model that recognises faces"):
+    with pytest.raises(IPAdapterError, match="no model that recognizes faces"):
         read(detection)
 
 

@@ -15,7 +15,7 @@ from ipadapter_pack.tests.headless.test_faceid import (
     apply_face,
     bgr,
     encode_face,
-    recogniser,  # noqa: F401  a fixture
+    recognizer,  # noqa: F401  a fixture
 )
 from ipadapter_pack.tests.ipadapter.published import FILES, on_meta
 from ipadapter_pack.tests.near import assert_near
@@ -27,7 +27,7 @@ def kolors_model(dtype=torch.float32):
     """A tiny SDXL UNet with the module that Kolors' loaders set."""
     model = tiny.model("SDXL", dtype)
     project = nn.Linear(4096, tiny.CONTEXT)
-    tiny.randomise(project, seed=4)
+    tiny.randomize(project, seed=4)
     model.model.diffusion_model.encoder_hid_proj = project.to(dtype)
     return model
 
@@ -40,10 +40,10 @@ def loaded():
     return LoadedAdapter(file, "ipa-faceid-plus.bin")
 
 
-def test_tokens_go_through_the_models_own_projection(recogniser, loaded):  # noqa: F811
+def test_tokens_go_through_the_models_own_projection(recognizer, loaded):  # noqa: F811
     model = kolors_model()
-    applied = apply_face(recogniser, loaded, model=model)[0]
-    reference = encode_face(recogniser, loaded, ANNA)[0]
+    applied = apply_face(recognizer, loaded, model=model)[0]
+    reference = encode_face(recognizer, loaded, ANNA)[0]
     assert reference.positive.shape == (1, 6, 4096)
     [patch, *_] = applied.attachments["ipadapter_regions"].values()
     project = model.model.diffusion_model.encoder_hid_proj
@@ -57,15 +57,15 @@ def test_tokens_go_through_the_models_own_projection(recogniser, loaded):  # noq
 
 
 @pytest.mark.parametrize("operations", [comfy.ops.manual_cast, comfy.ops.disable_weight_init])
-def test_any_kind_of_linear_at_any_place(recogniser, loaded, operations):  # noqa: F811
+def test_any_kind_of_linear_at_any_place(recognizer, loaded, operations):  # noqa: F811
     """Kolors' loaders set ComfyUI's layers, some as an object patch of the patcher."""
     model = tiny.shared_model("SDXL").clone()
     project = operations.Linear(4096, tiny.CONTEXT, dtype=torch.float16)
-    tiny.randomise(project, seed=4)
+    tiny.randomize(project, seed=4)
     model.add_object_patch("diffusion_model.encoder_hid_proj", project)
-    applied = apply_face(recogniser, loaded, model=model)[0]
+    applied = apply_face(recognizer, loaded, model=model)[0]
     [patch, *_] = applied.attachments["ipadapter_regions"].values()
-    same = apply_face(recogniser, loaded, model=kolors_model(torch.float16))[0]
+    same = apply_face(recognizer, loaded, model=kolors_model(torch.float16))[0]
     [other, *_] = same.attachments["ipadapter_regions"].values()
     ours, theirs = (each.regions[0].seen.positive.k for each in (patch, other))
     assert_near(ours.half(), theirs, 1e-3)
@@ -78,20 +78,20 @@ def test_narrow_kolors_adapters_are_told_by_their_wider_tokens():
     assert loaded.projection.name == "Kolors FaceID Plus"
 
 
-def test_half_precision_models_project_in_float32(recogniser, loaded):  # noqa: F811
-    applied = apply_face(recogniser, loaded, model=kolors_model(torch.float16))[0]
+def test_half_precision_models_project_in_float32(recognizer, loaded):  # noqa: F811
+    applied = apply_face(recognizer, loaded, model=kolors_model(torch.float16))[0]
     project = copy.deepcopy(kolors_model(torch.float16).model.diffusion_model.encoder_hid_proj)
-    reference = encode_face(recogniser, loaded, ANNA)[0].positive
+    reference = encode_face(recognizer, loaded, ANNA)[0].positive
     [patch, *_] = applied.attachments["ipadapter_regions"].values()
     v = project.float()(reference) @ loaded.adapter.to_v_ip[0].weight.T
     kept = patch.regions[0].seen.positive.v[0].transpose(0, 1).flatten(1)
     assert_near(kept, v[0].half(), 1e-3)
 
 
-def test_what_kolors_reads_of_a_face(recogniser, loaded):  # noqa: F811
+def test_what_kolors_reads_of_a_face(recognizer, loaded):  # noqa: F811
     """The embedding as it is, a square crop, and zero features as "no picture"."""
-    [face] = recogniser.get(bgr(ANNA[0]))
-    reference, crops = encode_face(recogniser, loaded, ANNA, weight_v2=0.5).result
+    [face] = recognizer.get(bgr(ANNA[0]))
+    reference, crops = encode_face(recognizer, loaded, ANNA, weight_v2=0.5).result
     positive, negative = reference.features
     assert abs(positive.face.norm() / torch.from_numpy(face.embedding).norm() - 1) < 0.01
     assert positive.shortcut_scale == negative.shortcut_scale == 0.5
@@ -106,10 +106,10 @@ def test_what_kolors_reads_of_a_face(recogniser, loaded):  # noqa: F811
     assert np.abs((crops[0] * 255).numpy() - expected).max() <= 1
 
 
-def test_a_model_without_the_projection_is_one_clear_error(recogniser, loaded):  # noqa: F811
+def test_a_model_without_the_projection_is_one_clear_error(recognizer, loaded):  # noqa: F811
     model = tiny.shared_model("SDXL")
     with pytest.raises(IPAdapterError) as caught:
-        apply_face(recogniser, loaded, model=model)
+        apply_face(recognizer, loaded, model=model)
     message = str(caught.value)
     assert message.startswith("ipa-faceid-plus.bin is a Kolors FaceID Plus adapter, and the model")
     assert "encoder_hid_proj" in message

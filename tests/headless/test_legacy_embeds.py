@@ -101,12 +101,12 @@ def seen(image, feature):
 
 
 def seen_pixels(pixels, feature):
-    """What its network sees in normalised pixels, one by one."""
+    """What its network sees in normalized pixels, one by one."""
     at = {"penultimate_hidden_states": 1, "image_embeds": 2}[feature]
     return torch.cat([ENCODER.model(pixel_values=p[None], intermediate_output=-2)[at] for p in pixels])  # fmt: skip
 
 
-def normalised(image):
+def normalized(image):
     mean = torch.tensor(ENCODER.image_mean).view(3, 1, 1)
     std = torch.tensor(ENCODER.image_std).view(3, 1, 1)
     rounded = (255 * image).round() / 255
@@ -155,17 +155,17 @@ def test_a_mask_hides_parts_of_the_reference(loaded, feature, compat):
     mask[:, :, 50:] = 0.25
     given = (encode(loaded, image, mask=m, compat=compat)[0] for m in (mask, mask[0]))
     for positive in given:
-        assert_near(positive, seen_pixels(normalised(image) * mask, feature), 1e-5)
+        assert_near(positive, seen_pixels(normalized(image) * mask, feature), 1e-5)
 
 
-def test_a_masks_centre_square_is_resized(plus):
+def test_a_masks_center_square_is_resized(plus):
     mask = tiny.picture(9, 64, 100)[..., 0]
     square = TF.center_crop(mask, [64, 64])
     cubic = InterpolationMode.BICUBIC
     small = TF.resize(square, [SIZE, SIZE], cubic, antialias=True).clamp(0, 1)
     image = tiny.picture(3, SIZE, SIZE)
     ours = encode(plus, image, mask=mask)[0]
-    expected = seen_pixels(normalised(image) * small, KINDS["plus"])
+    expected = seen_pixels(normalized(image) * small, KINDS["plus"])
     assert_near(ours, expected, 1e-5)
 
 

@@ -1,4 +1,4 @@
-"""Version 2's faces in every layer of a real UNet, against float64, from the recogniser on."""
+"""Version 2's faces in every layer of a real UNet, against float64, from the recognizer on."""
 
 from functools import partial
 
@@ -38,14 +38,14 @@ from ipadapter_pack.tests.headless.test_faceid import (
     BEN,
     encode_face,
     face_adapter,
-    recogniser,  # noqa: F401  a fixture
+    recognizer,  # noqa: F401  a fixture
 )
 from ipadapter_pack.tests.headless.test_kolors import kolors_model
 
 
-def faces_of(recogniser, loaded, image, crops):  # noqa: F811
+def faces_of(recognizer, loaded, image, crops):  # noqa: F811
     """Identities as the family reads them, and CLIP's view of the crops and of nothing."""
-    identity = encode_face(recogniser, loaded, image)[0].features.positive.face
+    identity = encode_face(recognizer, loaded, image)[0].features.positive.face
     if crops.shape[1] != 56:  # no CLIP reads them
         return identity, None, None
     clip = seen_by_clip(ENCODER, crops, "penultimate_hidden_states")
@@ -74,13 +74,13 @@ CASES = [("SD1.5", *row) for row in FACES] + [("SDXL", *row) for row in FACES if
 
 
 @pytest.mark.parametrize(("layout", "kind", "name", "node", "inputs", "shortcut_scale"), CASES)
-def test_faces(recogniser, layout, kind, name, node, inputs, shortcut_scale):  # noqa: F811
+def test_faces(recognizer, layout, kind, name, node, inputs, shortcut_scale):  # noqa: F811
     loaded = face_adapter(kind, layout, name)
     file = tiny.adapter_file(tiny.widths(tiny.shared_model(layout)), kind)
-    pipeline = AdapterBundle(loaded, ENCODER, recogniser)
+    pipeline = AdapterBundle(loaded, ENCODER, recognizer)
     model = node.execute(model=silent(layout), ipadapter=pipeline, image=ANNA, **inputs)[0]
     crops = IPAdapterFaceID.execute(model=silent(layout), ipadapter=pipeline, image=ANNA)[1]
-    identity, clip, zero = faces_of(recogniser, loaded, ANNA, crops)
+    identity, clip, zero = faces_of(recognizer, loaded, ANNA, crops)
     pair = (
         face_tokens(file, identity, clip, shortcut_scale),
         face_tokens(file, torch.zeros_like(identity), zero, shortcut_scale),
@@ -93,17 +93,17 @@ def test_faces(recogniser, layout, kind, name, node, inputs, shortcut_scale):  #
 @EITHER
 @pytest.mark.parametrize("method", ["concat", *COMBINE])
 @pytest.mark.parametrize("kind", ["faceid", "faceid-plus"])
-def test_several_faces(recogniser, layout, kind, method):  # noqa: F811
+def test_several_faces(recognizer, layout, kind, method):  # noqa: F811
     """Combined as they are: the sum or mean of identities is not made as long as one again."""
     loaded = face_adapter(kind, layout, V2)
     file = tiny.adapter_file(tiny.widths(tiny.shared_model(layout)), kind)
     photos = torch.cat([ANNA, BEN])
-    pipeline = AdapterBundle(loaded, ENCODER, recogniser)
+    pipeline = AdapterBundle(loaded, ENCODER, recognizer)
     inputs = {"combine_embeds": method, "embeds_scaling": "K+mean(V) w/ C penalty"}
     model, crops = IPAdapterFaceID.execute(
         model=silent(layout), ipadapter=pipeline, image=photos, weight_faceidv2=1.3, **inputs
     )
-    seen = faces_of(recogniser, loaded, photos, crops)
+    seen = faces_of(recognizer, loaded, photos, crops)
     identity, clip, zero = (x if x is None else x.double() for x in seen)
     if method != "concat":
         identity = COMBINE[method](identity)[None]
@@ -118,16 +118,16 @@ def test_several_faces(recogniser, layout, kind, method):  # noqa: F811
 
 
 @EITHER
-def test_every_latent_has_its_face(recogniser, layout):  # noqa: F811
+def test_every_latent_has_its_face(recognizer, layout):  # noqa: F811
     loaded = face_adapter("portrait", layout)
     file = tiny.adapter_file(tiny.widths(tiny.shared_model(layout)), "portrait")
     photos, weight = torch.cat([ANNA, BEN]), [0.8, -0.5]
-    pipeline = AdapterBundle(loaded, ENCODER, recogniser)
+    pipeline = AdapterBundle(loaded, ENCODER, recognizer)
     for scaling in ("V only", "K+V"):
         inputs = {"weight": weight, "embeds_scaling": scaling, "ipadapter": pipeline}
         node = IPAAdapterFaceIDBatch
         model, crops = node.execute(model=silent(layout), image=photos, **inputs)
-        identity, *_ = faces_of(recogniser, loaded, photos, crops)
+        identity, *_ = faces_of(recognizer, loaded, photos, crops)
         tokens = (
             face_tokens(file, torch.zeros_like(identity)), face_tokens(file, identity)
         )  # fmt: skip
@@ -161,16 +161,16 @@ def kolors():
     ],
 )
 def test_kolors_weighs_what_its_unet_projects(
-    recogniser, kolors, weight_kolors, scaling, compat  # noqa: F811
+    recognizer, kolors, weight_kolors, scaling, compat  # noqa: F811
 ):  # fmt: skip
     model, loaded, file, project = kolors
     inputs = {"weight": 0.8, "weight_faceidv2": 0.7, "embeds_scaling": scaling, "compat": compat}
     inputs |= {
-        "ipadapter": AdapterBundle(loaded, ENCODER, recogniser),
+        "ipadapter": AdapterBundle(loaded, ENCODER, recognizer),
         "weight_kolors": weight_kolors,
     }
     there, crops = IPAdapterFaceIDKolors.execute(model=silent("SDXL", model), image=ANNA, **inputs)
-    identity, clip, _ = faces_of(recogniser, loaded, ANNA, crops)
+    identity, clip, _ = faces_of(recognizer, loaded, ANNA, crops)
     no_clip = torch.zeros_like(clip)
     if compat == "v2":  # as of all other families
         identity = identity / identity.norm()
@@ -189,18 +189,18 @@ def test_kolors_weighs_what_its_unet_projects(
 
 
 @EITHER
-def test_compat_of_faces(recogniser, layout):  # noqa: F811
+def test_compat_of_faces(recognizer, layout):  # noqa: F811
     """What CLIP sees goes through ComfyUI's own node, for SDXL in 256 pixels; a black "no picture"."""
     loaded = face_adapter("faceid-plus", layout, V2)
     file = tiny.adapter_file(tiny.widths(tiny.shared_model(layout)), "faceid-plus")
     inputs = {
-        "ipadapter": AdapterBundle(loaded, ENCODER, recogniser),
+        "ipadapter": AdapterBundle(loaded, ENCODER, recognizer),
         "compat": "v2",
         "image": ANNA,
     }
     model, crops = IPAdapterFaceID.execute(model=silent(layout), weight_faceidv2=1.3, **inputs)
     assert crops.shape == {"SD1.5": (1, 56, 56, 3), "SDXL": (1, 256, 256, 3)}[layout]
-    identity = encode_face(recogniser, loaded, ANNA)[0].features.positive.face
+    identity = encode_face(recognizer, loaded, ANNA)[0].features.positive.face
     clip, black = (ENCODER.encode_image(x)["penultimate_hidden_states"] for x in (crops, 0 * crops))
     pair = (
         face_tokens(file, identity, clip, 1.3),

@@ -87,8 +87,8 @@ UNFOLDED = {  # pictures, weights, masks, weight type
 }
 
 
-def grey_masks(count):
-    """Each of another grey, the left half only."""
+def gray_masks(count):
+    """Each of another gray, the left half only."""
     return torch.cat([left_half() * (i + 1) / (count + 1) for i in range(count)]) if count else None
 
 
@@ -120,7 +120,7 @@ def per_frame(layout, adapter, seeds, weight, masks, weight_type, scaling):
 def test_a_batch_goes_to_the_latents_one_by_one(layout, case, scaling):
     adapter = adapter_of(layout)
     seeds, weight, count, weight_type = UNFOLDED[case]
-    masks = grey_masks(count)
+    masks = gray_masks(count)
     inputs = {"weight": weight, "weight_type": weight_type, "embeds_scaling": scaling}
     inputs["attn_mask"] = masks
     model = call_node(IPAdapterBatch, layout, adapter, pictures(*seeds), **inputs)
@@ -148,7 +148,7 @@ WINDOWS = [in_core_windows, in_animatediff_window]
 def test_windows_take_their_frames(layout, windows, scaling):
     """Six pictures, five weights and masks for seven frames."""
     adapter = adapter_of(layout)
-    seeds, weight, masks = range(6), [0.9, -0.4, 0.6, 0.2, 1.1], grey_masks(5)
+    seeds, weight, masks = range(6), [0.9, -0.4, 0.6, 0.2, 1.1], gray_masks(5)
     inputs = {"weight": weight, "weight_type": "ease out", "embeds_scaling": scaling}
     inputs["attn_mask"] = masks
     model, run = windows(call_node(IPAdapterBatch, layout, adapter, pictures(*seeds), **inputs))
@@ -162,7 +162,7 @@ def test_windows_take_their_frames(layout, windows, scaling):
 @pytest.mark.parametrize("windows", WINDOWS)
 def test_windows_take_their_masks_where_nothing_is_unfolded(layout, windows):
     adapter = adapter_of(layout)
-    masks = grey_masks(5)
+    masks = gray_masks(5)
     inputs = {"weight": [0.8, 5.0], "attn_mask": masks}
     image = pictures(0, 1)
     model, run = windows(call_node(IPAdapterAdvanced, layout, adapter, image, **inputs))

@@ -24,7 +24,7 @@ def loaded():
 
 
 def numbered(count):
-    """Pictures that are recognised by their brightness: picture i is i everywhere."""
+    """Pictures that are recognized by their brightness: picture i is i everywhere."""
     return torch.arange(count, dtype=torch.float32).view(-1, 1, 1, 1).expand(-1, 2, 2, 3)
 
 

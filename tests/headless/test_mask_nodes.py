@@ -83,7 +83,7 @@ def test_defaults_and_ranges():
         assert (widget.default, widget.min, widget.max, widget.optional) == (default, 0, 1, True)
     feather = inputs["IPAdapterFeatherMask", "shape_feather"]
     assert (feather.default, feather.min, feather.max, feather.optional) == (0, 0, 16384, True)
-    assert inputs["IPAdapterFeatherMask", "direction"].options == ["inward", "outward", "centred"]
+    assert inputs["IPAdapterFeatherMask", "direction"].options == ["inward", "outward", "centered"]
     assert inputs["IPAdapterFeatherMask", "curve"].options == ["linear", "cosine"]
     threshold, grow = (inputs["IPAdapterAdjustMask", name] for name in ("threshold", "grow"))
     assert (threshold.default, threshold.min, threshold.max) == (0, 0, 1)

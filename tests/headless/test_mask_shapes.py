@@ -27,7 +27,7 @@ SIDE = st.integers(0, 200)
 FRACTION = st.integers(0, 100).map(lambda percent: percent / 100)
 NONE = {"left": 0, "top": 0, "right": 0, "bottom": 0}
 LARGE = [(1, 5000), (5000, 1), (2048, 2048)]
-DIRECTIONS = {"inward": 0.0, "outward": 1.0, "centred": 0.5}  # how much of a fade lies outside
+DIRECTIONS = {"inward": 0.0, "outward": 1.0, "centered": 0.5}  # how much of a fade lies outside
 SIZE = {"value": 1.0, "width": 64, "height": 32}
 
 

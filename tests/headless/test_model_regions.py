@@ -89,7 +89,7 @@ def test_crop_of_a_picture_of_another_size_than_its_masks(loaded):
         assert not region.settings.mask[..., 40:].any()
 
 
-@pytest.mark.parametrize("rule", ["normalise", "priority"])
+@pytest.mark.parametrize("rule", ["normalize", "priority"])
 def test_crop_of_regions_that_act_everywhere(loaded, caplog, rule):
     """A rule gives them a mask of one pixel, which says nothing about the picture's size."""
     regions = {f"region_{i}": IPAdapterRegion.execute(image=tiny.picture(i))[0] for i in (1, 2)}

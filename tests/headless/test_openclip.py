@@ -72,7 +72,7 @@ def clip(name, seed=0):
     config = {**CONFIGS[name], "text_cfg": {"layers": 1, "width": 64, "heads": 2}}
     with torch.inference_mode(False):
         model = open_clip.CustomTextCLIP(**config).eval()
-        tiny.randomise(model, seed)
+        tiny.randomize(model, seed)
     return model
 
 
@@ -149,7 +149,7 @@ def test_equals_transformers_from_its_own_file(folder, name):
     )  # fmt: skip
     with torch.inference_mode(False):
         model = CLIPVisionModelWithProjection(config).eval()
-        tiny.randomise(model, 5)
+        tiny.randomize(model, 5)
     save_file(model.state_dict(), folder / "hf.safetensors")
     ours = load("hf.safetensors", name)
     got = ours.encode_image(pictures())
@@ -247,13 +247,13 @@ def test_layers_left_on_another_device_follow_the_pixels(files):
     assert tower(torch.empty(1, 3, 56, 56, device="meta"))[1].shape == (1, 17, 64)
 
 
-def test_pixels_are_normalised_as_the_published_weights_want():
+def test_pixels_are_normalized_as_the_published_weights_want():
     for name, mean in {
         "ViT-H-14": 0.48145466,
         "ViT-B-16-SigLIP": 0.5,
         "ViT-L-14": 0.48145466,
     }.items():
-        assert openclip.normalisation(open_clip, name)[0][0] == mean
+        assert openclip.normalization(open_clip, name)[0][0] == mean
 
 
 def test_auto_names_what_the_tensors_cannot_tell(files):
@@ -281,7 +281,7 @@ def test_auto_takes_the_only_one_that_fits(folder, files, caplog):
 def test_auto_of_published_sizes(name, listed):
     tensors = openclip.build(open_clip, name).state_dict()  # shapes only
     with pytest.raises(IPAdapterError, match=re.escape(listed)):
-        openclip.recognise(open_clip, tensors, "x.safetensors")
+        openclip.recognize(open_clip, tensors, "x.safetensors")
 
 
 def test_a_wrong_architecture_is_named_with_both_shapes(files):

@@ -245,7 +245,7 @@ def video_model():
     config.unet_config["num_head_channels"] = 8
     config.set_inference_dtype(torch.float32, None)
     base = config.get_model({}, "")
-    tiny.randomise(base.diffusion_model)
+    tiny.randomize(base.diffusion_model)
     return tiny.patcher(base)
 
 

@@ -102,7 +102,7 @@ def test_cheap_regions_share_one_pass(kind, count):
     loaded = adapter(kind=kind)
     regions = [region(i, attn_mask=box(6 * i, 6 * i + 9)) for i in range(count)]
     model, *_ = apply_regions(
-        tiny.shared_model(), loaded, regions, overlap="normalise", background=region(11)
+        tiny.shared_model(), loaded, regions, overlap="normalize", background=region(11)
     )
     with_regions = per_step(lambda steps: tiny.sample(model, steps=steps)).total()
     plain = per_step(lambda steps: tiny.sample(tiny.shared_model(), steps=steps)).total()
@@ -117,7 +117,7 @@ def test_overlap_is_what_the_rule_makes_of_the_masks(loaded, rule):
     model, *_ = apply_regions(tiny.shared_model(), loaded, regions, overlap=rule, background=rest)
     masks = {
         "add": (first, second),
-        "normalise": (
+        "normalize": (
             first / (first + second).clamp(min=1),
             second / (first + second).clamp(min=1),
         ),
@@ -132,7 +132,7 @@ def test_overlap_is_what_the_rule_makes_of_the_masks(loaded, rule):
 
 
 @pytest.mark.parametrize(
-    ("overlap", "rest"), [("normalise", None), ("priority", None), ("add", 2), ("add", None)]
+    ("overlap", "rest"), [("normalize", None), ("priority", None), ("add", 2), ("add", None)]
 )
 def test_masks_of_another_shape_are_told_where_all_get_one_size(loaded, caplog, overlap, rest):
     regions = [
@@ -255,13 +255,13 @@ def test_a_text_has_the_frames_of_its_region_in_windows(loaded):
 
 
 def test_a_still_text_beside_a_moving_region(loaded):
-    """normalise makes all masks as long as the longest; the text's stays one for all."""
+    """normalize makes all masks as long as the longest; the text's stays one for all."""
     regions = [
         region(0, attn_mask=box(0, 32), positive=tiny.conditioning(3)),
         region(1, attn_mask=torch.cat([box(32, 40 + 8 * i) for i in range(4)])),
     ]
     model, positive, _ = apply_regions(
-        tiny.shared_model(), loaded, regions, overlap="normalise", positive=tiny.conditioning(1)
+        tiny.shared_model(), loaded, regions, overlap="normalize", positive=tiny.conditioning(1)
     )
     assert len(positive[1][1]["mask"]) == 1
     tiny.sample(model, positive, batch=6, steps=1)
@@ -344,7 +344,7 @@ def test_errors_name_the_region(loaded, plus):
         assert str(caught.value).startswith(problem)
     with pytest.raises(IPAdapterError, match=r"^weight_type none: choose one of original"):
         region(0, weight_type="none")
-    with pytest.raises(IPAdapterError, match="overlap max: choose one of add, normalise, priority"):
+    with pytest.raises(IPAdapterError, match="overlap max: choose one of add, normalize, priority"):
         apply_regions(tiny.shared_model(), loaded, [region(0)], overlap="max")
 
 

@@ -48,7 +48,7 @@ def check_frames(encode: Any, vae: Any, frames: list[int]) -> None:
 def test_wan_encodes_frames_into_the_latent_they_are_counted_to():
     shapes = {key: [4 if n == 96 else 16 if n == 384 else n for n in WAN[key]] for key in WAN}
     vae = comfy.sd.VAE(sd={key: torch.ones(shape) for key, shape in shapes.items()})
-    tiny.randomise(vae.first_stage_model)
+    tiny.randomize(vae.first_stage_model)
     check_frames(vae.first_stage_model.encode, vae, list(range(9)))
 
 
@@ -59,7 +59,7 @@ def test_ltx_encodes_frames_into_the_latent_they_are_counted_to():
         "norm_layer": "pixel_norm", "latent_log_var": "uniform",
         "encoder_base_channels": 8, "decoder_base_channels": 8,
     })  # fmt: skip
-    tiny.randomise(model)
+    tiny.randomize(model)
     for name in ("std-of-means", "mean-of-means"):
         model.per_channel_statistics.register_buffer(name, torch.ones(8))
     check_frames(model.encode, build(VIDEO_VAES["LTXV"][0]), [0, 1, 8, 9, 16])
@@ -71,5 +71,5 @@ def test_minimax_encodes_each_clip_alone():
         model = comfy.ldm.minimax.vae.MiniMaxH3VideoVAE(ch=32, token_drop=0, tiling=False)
     for part in (model.encoder, model.quant_conv):
         part.to_empty(device="cpu").float()
-        tiny.randomise(part)
+        tiny.randomize(part)
     check_frames(model.encode_temporal, vae, [4, 5, 13, 16, 17, 18, 33])

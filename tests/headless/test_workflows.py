@@ -31,7 +31,7 @@ PARTS = {
 
 
 def with_references(client, graph, *colors, again=False):
-    """The graph with a picture of each colour, in turn, as its references; of a person where the
+    """The graph with a picture of each color, in turn, as its references; of a person where the
     workflow wants faces."""
     titles = {title(graph, key) for key in graph}
     references = sorted(name for name in titles if name.startswith("reference"))

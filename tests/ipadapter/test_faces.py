@@ -56,7 +56,7 @@ def test_the_index_is_the_detectors_even_where_scores_disagree():
     assert faces.choose(listed, faces.FaceChoice("best score"))[0] is SURE
 
 
-def test_all_is_left_to_right_by_the_centre_and_ignores_the_index():
+def test_all_is_left_to_right_by_the_center_and_ignores_the_index():
     chosen = faces.choose(FOUND, faces.FaceChoice("all", 7))
     assert [id(one) for one in chosen] == [id(one) for one in (LEFT, SURE, BIG)]
 
@@ -101,7 +101,7 @@ def test_similarity_is_the_least_squares_one_and_never_mirrors(mirrored):
     assert np.linalg.det(ours[:, :2]) > 0
 
 
-def test_square_is_as_wide_as_the_longer_side_around_the_same_centre():
+def test_square_is_as_wide_as_the_longer_side_around_the_same_center():
     picture = photo()
     crop = faces.square(picture, np.array([100, 50, 140, 150], np.float32), 100)
     assert np.array_equal(crop, picture[50:150, 70:170])

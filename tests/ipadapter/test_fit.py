@@ -74,14 +74,14 @@ def test_pad_shows_the_whole_picture_between_borders(shape):
 
 
 def test_the_border_is_nothing_to_clip():
-    """It is zero once the encoder has normalised it, but for its 8 bits."""
+    """It is zero once the encoder has normalized it, but for its 8 bits."""
     from transformers import CLIPImageProcessorPil
 
     padded = fit(torch.ones(1, 8, 64, 3), "pad", "center", 64)[0]
     picture = Image.fromarray((padded * 255).round().byte().numpy())
     processor = CLIPImageProcessorPil(do_resize=False, do_center_crop=False)
-    normalised = processor(picture, return_tensors="np")["pixel_values"][0]
-    assert np.abs(normalised[:, 0, 0]).max() < 0.5 / 255 / 0.26
+    normalized = processor(picture, return_tensors="np")["pixel_values"][0]
+    assert np.abs(normalized[:, 0, 0]).max() < 0.5 / 255 / 0.26
 
 
 def test_stretch_squeezes_the_whole_picture():

@@ -42,7 +42,7 @@ def kind(request):
 
 
 def test_it_is_calculated_as_in_the_formula(kind):
-    """Of the centre square at 224 pixels, in float64, with the numbers that the seed gives."""
+    """Of the center square at 224 pixels, in float64, with the numbers that the seed gives."""
     strength = 0.3
     clean = fit_to_encoder(pictures(), 224)[0].double()
     generator = torch.Generator().manual_seed(0)

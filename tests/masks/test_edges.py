@@ -15,7 +15,7 @@ from ipadapter_pack.masks.shapes import CURVES
 SIDE = st.integers(1, 9)
 GRAY = st.floats(0, 1, width=32)
 PIXELS = st.integers(1, 12)
-SHIFT = {"inward": 0.0, "outward": 1.0, "centred": 0.5}
+SHIFT = {"inward": 0.0, "outward": 1.0, "centered": 0.5}
 CURVE = {"linear": lambda t: t, "cosine": lambda t: 0.5 - 0.5 * math.cos(math.pi * t)}
 
 
@@ -66,8 +66,8 @@ def test_every_direction_and_curve_is_tested():
 @pytest.mark.parametrize("curve", CURVE)
 @settings(deadline=None, max_examples=40)
 @given(mask=hard_masks, pixels=PIXELS)
-def test_two_regions_that_meet_add_up_when_both_are_centred(curve, mask, pixels):
-    result = [feather_shape(region, pixels, "centred", curve) for region in (mask, 1 - mask)]
+def test_two_regions_that_meet_add_up_when_both_are_centered(curve, mask, pixels):
+    result = [feather_shape(region, pixels, "centered", curve) for region in (mask, 1 - mask)]
     torch.testing.assert_close(sum(result), torch.ones_like(mask))
 
 
@@ -81,7 +81,7 @@ def straight(*values):
     [
         ("inward", [0, 0, 0, 0, 0.125, 0.375, 0.625, 0.875]),
         ("outward", [0.125, 0.375, 0.625, 0.875, 1, 1, 1, 1]),
-        ("centred", [0, 0, 0.125, 0.375, 0.625, 0.875, 1, 1]),
+        ("centered", [0, 0, 0.125, 0.375, 0.625, 0.875, 1, 1]),
     ],
 )
 def test_the_edge_lies_between_two_pixels(direction, expected):
@@ -95,8 +95,8 @@ def test_the_edge_lies_between_two_pixels(direction, expected):
 def test_gray_masks_keep_their_bounds(curve, mask, pixels):
     assert (feather_shape(mask, pixels, "inward", curve) <= mask).all()
     assert (feather_shape(mask, pixels, "outward", curve) >= mask).all()
-    centred = feather_shape(mask, pixels, "centred", curve)
-    assert ((mask.min() <= centred) & (centred <= mask.max())).all()
+    centered = feather_shape(mask, pixels, "centered", curve)
+    assert ((mask.min() <= centered) & (centered <= mask.max())).all()
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)

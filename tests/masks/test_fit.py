@@ -12,7 +12,7 @@ SIDE = st.integers(1, 24)
 
 
 def resized_by_pixel(mask, height, width):
-    """float64 numpy [height, width]: means of the covered pixels, or linear between centres."""
+    """float64 numpy [height, width]: means of the covered pixels, or linear between centers."""
     return axis_by_pixel(axis_by_pixel(mask, height).T, width).T
 
 
@@ -24,8 +24,8 @@ def axis_by_pixel(mask, cells):
             start, end = cell * size / cells, (cell + 1) * size / cells
             shares = [max(min(end, i + 1) - max(start, i), 0) for i in range(size)]
         else:
-            centre = min(max((cell + 0.5) * size / cells - 0.5, 0), size - 1)
-            shares = [max(1 - abs(centre - i), 0) for i in range(size)]
+            center = min(max((cell + 0.5) * size / cells - 0.5, 0), size - 1)
+            shares = [max(1 - abs(center - i), 0) for i in range(size)]
         result.append(
             sum(share * row for share, row in zip(shares, rows, strict=True)) / sum(shares)
         )
@@ -86,7 +86,7 @@ def test_cover_is_the_middle_of_a_mask_as_large_as_needed(height, width, times, 
 
 @settings(deadline=None)
 @given(st.integers(20, 60), st.integers(20, 60), st.integers(20, 90), st.integers(20, 90))
-def test_cover_keeps_proportions_and_centre(height, width, new_height, new_width):
+def test_cover_keeps_proportions_and_center(height, width, new_height, new_width):
     """A ramp stays a ramp: its slope in each direction is that of the one scale."""
     scale = max(new_height / height, new_width / width)
     ramp = torch.arange(width).float().expand(1, height, -1) / width
@@ -114,7 +114,7 @@ def test_attention_sees_of_a_fitted_mask_what_it_sees_of_the_mask(mode, size, ne
     fitted = fit(mask, new[1], new[0], mode)
     if size[0] >= new[0]:
         torch.testing.assert_close(to_grid(fitted, *grid), to_grid(mask, *grid))
-    else:  # made larger it is linear between centres, so its means are a little softer
+    else:  # made larger it is linear between centers, so its means are a little softer
         assert (to_grid(fitted, *grid) - to_grid(mask, *grid)).abs().mean() < 0.15
 
 

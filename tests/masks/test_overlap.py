@@ -39,7 +39,7 @@ def by_pixel(rule, masks, ranges):
             others = [j for j in range(len(masks)) if j != i and meet(ranges[i], ranges[j])]
             if rule == "add":
                 out[i][at] = own[at]
-            elif rule == "normalise":
+            elif rule == "normalize":
                 out[i][at] = own[at] / max(1.0, own[at] + sum(values[j][at] for j in others))
             else:
                 taken = sum(out[j][at] for j in others if j < i)
@@ -62,7 +62,7 @@ def test_each_rule_is_the_loop(rule, given_regions):
 
 @settings(deadline=None)
 @given(given_regions=regions(), start=st.sampled_from([0.0, 0.1, 0.6]))
-@pytest.mark.parametrize("rule", ["normalise", "priority"])
+@pytest.mark.parametrize("rule", ["normalize", "priority"])
 def test_those_that_act_at_one_step_are_never_more_than_one(rule, given_regions, start):
     masks, ranges = given_regions
     found = RULES[rule].value(masks, ranges)
@@ -91,7 +91,7 @@ def test_other_sizes_none_and_batches():
     half[..., 0] = 1
     frames = torch.ones(3, 4, 4)
     frames[1] = 0
-    whole, left, moving = RULES["normalise"].value([None, half, frames], [(0.0, 1.0)] * 3)
+    whole, left, moving = RULES["normalize"].value([None, half, frames], [(0.0, 1.0)] * 3)
     assert whole.shape == left.shape == moving.shape == (3, 4, 4)
     torch.testing.assert_close(whole + left + moving, torch.ones(3, 4, 4))
     assert whole[1, 0, 3] == 1  # nobody else there

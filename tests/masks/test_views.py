@@ -77,8 +77,8 @@ def test_each_level_draws_the_grid_that_sampling_uses(grid):
     for panel, (rows, columns) in zip(drawn, pyramid(*grid), strict=False):
         cells = to_grid(mask, rows, columns)
         down, right = size[0] // rows, size[1] // columns
-        centres = panel[down // 2 :: down, right // 2 :: right, 0]
-        torch.testing.assert_close(centres, cells, rtol=0, atol=1e-5)
+        centers = panel[down // 2 :: down, right // 2 :: right, 0]
+        torch.testing.assert_close(centers, cells, rtol=0, atol=1e-5)
         blocks = cells.repeat_interleave(down, 0).repeat_interleave(right, 1)
         torch.testing.assert_close(panel[..., 1], blocks, rtol=0, atol=1e-5)
 
@@ -90,10 +90,10 @@ def test_a_grid_that_does_not_halve_evenly_keeps_its_cells():
         cells = to_grid(mask, rows, columns)
         for y in range(rows):
             for x in range(columns):
-                centre = panel[
+                center = panel[
                     int((y + 0.5) * size[0] / rows), int((x + 0.5) * size[1] / columns), 0
                 ]
-                assert centre.item() == pytest.approx(cells[y, x].item(), abs=1e-5)
+                assert center.item() == pytest.approx(cells[y, x].item(), abs=1e-5)
 
 
 def test_a_grid_finer_than_the_panel_is_averaged_and_loses_nothing():

@@ -14,7 +14,7 @@ NOTE_SIZE = (400, 400)
 
 
 class Group(NamedTuple):
-    """Nodes inside one coloured frame: columns from left to right, each from top to bottom."""
+    """Nodes inside one colored frame: columns from left to right, each from top to bottom."""
 
     title: str
     color: str

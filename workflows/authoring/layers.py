@@ -9,8 +9,8 @@ from .node import Node
 from .parts import (
     BLUE,
     DOWNLOADS,
+    GRAY,
     GREEN,
-    GREY,
     ORANGE,
     PURPLE,
     add_apply,
@@ -47,11 +47,11 @@ def weight_types(kinds: Kinds) -> Graph:
     graph.place(
         [loaders.group()],
         [
-            Group("Reference", GREY, [[reference]]),
+            Group("Reference", GRAY, [[reference]]),
             Group("Prompt and seed", GREEN, [[*prompts, *start]]),
         ],
         rows,
-        [Group("Side by side", GREY, [[*pictures, two, three, output]])],
+        [Group("Side by side", GRAY, [[*pictures, two, three, output]])],
     )
     return graph
 

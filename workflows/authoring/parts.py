@@ -9,7 +9,7 @@ from .graph import Graph, Group
 from .model_files import VIT_H
 from .node import Node, Output
 
-GREY = "#8a8f98"
+GRAY = "#8a8f98"
 BLUE = "#3f789e"
 ORANGE = "#b06634"
 PURPLE = "#8a63a8"
@@ -29,7 +29,7 @@ class Loaders(NamedTuple):
     insightface: Node | None = None
 
     def group(self, *more: Node) -> Group:
-        return Group("Models", GREY, [[node for node in (*self, *more) if node]])
+        return Group("Models", GRAY, [[node for node in (*self, *more) if node]])
 
 
 def add_loaders(graph: Graph, title: str = "", **adapter: str) -> Loaders:
@@ -193,4 +193,4 @@ def add_picture(
 ) -> Group:
     sampled = add_sampling(graph, loaders, model, prompts, start)
     output = graph.add("SaveImage", "output", images=sampled[-1])
-    return Group("Picture", GREY, [[*sampled, output]])
+    return Group("Picture", GRAY, [[*sampled, output]])

@@ -10,8 +10,8 @@ from .kinds import Kinds
 from .parts import (
     BLUE,
     DOWNLOADS,
+    GRAY,
     GREEN,
-    GREY,
     PURPLE,
     add_apply_regions,
     add_halves,
@@ -69,7 +69,7 @@ def masks_per_frame(kinds: Kinds) -> Graph:
             Group("Both regions", PURPLE, [[model]]),
             Group("Windows of four frames", BLUE, [[windows, noise]]),
         ],
-        [Group("Clip", GREY, [[*sampled, output]])],
+        [Group("Clip", GRAY, [[*sampled, output]])],
     )
     return graph
 
@@ -131,7 +131,7 @@ def masked_pass_and_cropped_detail(kinds: Kinds) -> Graph:
         [loaders.group()],
         [halves.group, prompt_group(prompts, start)],
         references,
-        [Group("First pass", GREY, [[model, *first, saved]])],
+        [Group("First pass", GRAY, [[model, *first, saved]])],
         [
             Group(
                 "One part: of the picture, and of its regions",

@@ -8,8 +8,8 @@ from .node import Node
 from .parts import (
     BLUE,
     DOWNLOADS,
+    GRAY,
     GREEN,
-    GREY,
     ORANGE,
     PINK,
     add_apply,
@@ -112,7 +112,7 @@ def three_references_color_map(kinds: Kinds) -> Graph:
     graph.place(
         [loaders.group()],
         [
-            Group("Regions: one picture, one color each", GREY, [[picture, *regions], views]),
+            Group("Regions: one picture, one color each", GRAY, [[picture, *regions], views]),
             prompt_group(prompts, start),
         ],
         references,
@@ -166,7 +166,7 @@ def masks_and_regional_prompts(kinds: Kinds) -> Graph:
         ],
         references,
         [
-            Group("Seed", GREY, [list(start)]),
+            Group("Seed", GRAY, [list(start)]),
             add_picture(graph, loaders, model, [positive, negative], start),
         ],
     )

@@ -8,8 +8,8 @@ from .node import Node
 from .parts import (
     BLUE,
     DOWNLOADS,
+    GRAY,
     GREEN,
-    GREY,
     PINK,
     PURPLE,
     YELLOW,
@@ -35,17 +35,17 @@ def regions_from_color_map(kinds: Kinds) -> Graph:
     regions: list[Node] = []
     references: list[Group] = []
     # the colors of example.png, as they lie in it from left to right
-    for number, frame in enumerate([YELLOW, BLUE, GREY, PINK, GREEN], 1):
+    for number, frame in enumerate([YELLOW, BLUE, GRAY, PINK, GREEN], 1):
         mask = colors[f"mask_{number}"]
         image, region = add_region(graph, f"{number}", attn_mask=mask)
         regions.append(region)
         references.append(Group(f"Reference for color {number}", frame, [[image, region]]))
-    model = add_apply_regions(graph, loaders, regions, overlap="normalise")
+    model = add_apply_regions(graph, loaders, regions, overlap="normalize")
     prompts = add_prompts(graph, loaders, prompt="a child in a meadow under a wide sky, painting")
     start = add_start(graph, width=512)
     graph.place(
-        [loaders.group(), Group("The color map", GREY, [[picture]])],
-        [Group("Five masks", GREY, [[colors]]), prompt_group(prompts, start)],
+        [loaders.group(), Group("The color map", GRAY, [[picture]])],
+        [Group("Five masks", GRAY, [[colors]]), prompt_group(prompts, start)],
         references[0:4:3],
         references[1:5:3],
         [references[2], Group("All regions, one pass", PURPLE, [[model]])],
@@ -120,7 +120,7 @@ def background_region(kinds: Kinds) -> Graph:
     start = add_start(graph, width=768)
     box = {"box_left": 0.3, "box_top": 0.15, "box_width": 0.4, "box_height": 0.85}
     mask = graph.add("IPAdapterSolidMask", "mask", latent=start.latent, **box)
-    edge = {"shape_feather": 96, "direction": "centred", "curve": "cosine"}
+    edge = {"shape_feather": 96, "direction": "centered", "curve": "cosine"}
     soft = graph.add("IPAdapterFeatherMask", "edge", mask=mask, **edge)
     view = add_view(graph, soft)
     subject, rest, references = add_subject_and_rest(graph, soft)

@@ -16,7 +16,7 @@ TILE = (384, 256)
 
 
 def overlay(picture: Image.Image, masks: Sequence[Pixels]) -> Image.Image:
-    """Each mask as a tint of its own colour over the picture in gray."""
+    """Each mask as a tint of its own color over the picture in gray."""
     gray = np.asarray(ImageOps.grayscale(picture), np.float32)[..., None] / 255
     tint = sum(m[..., None] * c for m, c in zip(masks, COLORS, strict=False))
     return to_image(0.45 * gray + 0.55 * np.clip(tint, 0, 1))
@@ -73,7 +73,7 @@ def contact_sheet(
 
 
 def add_scale(sheet: Image.Image, draw: ImageDraw.ImageDraw, y: int) -> None:
-    """What the colours of the difference maps mean."""
+    """What the colors of the difference maps mean."""
     ramp = heat_map(np.tile(np.linspace(0, 1, TILE[0], dtype=np.float32), (16, 1)))
     sheet.paste(ramp, (GAP, y))
     draw.text((GAP, y + 20), "no change", MUTED, font(14))

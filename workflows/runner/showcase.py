@@ -150,7 +150,7 @@ def random_models() -> tuple[dict[str, str], dict[str, list[Path]]]:
     return dict.fromkeys(makers, "random.safetensors"), folders
 
 
-# Pictures of one subject each, from the templates that come with ComfyUI (MIT licence).
+# Pictures of one subject each, from the templates that come with ComfyUI (MIT license).
 PICTURES = ("flux_kontext_dev_basic-1.webp", "flux_canny_model_example-1.webp", "default-1.webp")
 
 

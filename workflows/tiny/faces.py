@@ -1,7 +1,7 @@
 """A tiny insightface model folder and pictures whose faces it finds.
 
 A "face" is a square of noise in which one of red, green and blue dominates. The detector finds at
-most one of each colour; the recogniser tells patterns apart, wherever and however large they are.
+most one of each color; the recognizer tells patterns apart, wherever and however large they are.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ POINTS = np.array(
 def build(folder: Path) -> Path:
     """Fill the folder as models/insightface/models/buffalo_l would be."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, model in (("det", detector()), ("rec", recogniser()), ("genderage", gender_age())):
+    for name, model in (("det", detector()), ("rec", recognizer()), ("genderage", gender_age())):
         onnx.save(model, str(folder / f"{name}.onnx"))
     return folder
 
@@ -45,9 +45,9 @@ def build(folder: Path) -> Path:
 def picture(
     faces: list[tuple[str, int, int, int]], height: int = 480, width: int = 640, seed: int = 0
 ) -> Tensor:
-    """A grey IMAGE [1, height, width, 3] with faces (colour, left, top, side).
+    """A gray IMAGE [1, height, width, 3] with faces (color, left, top, side).
 
-    Who a face shows depends on the seed and its colour only.
+    Who a face shows depends on the seed and its color only.
     """
     import torch
 
@@ -114,7 +114,7 @@ def detector() -> onnx.ModelProto:
 
 
 def detect(graph: Graph, channels: dict[str, str], size: str, color: str) -> tuple[str, str, str]:
-    """The face of one colour, seen by the anchors of one stride. Pairs are (x, y)."""
+    """The face of one color, seen by the anchors of one stride. Pairs are (x, y)."""
     stride = STRIDES[color]
     others = graph("Max", *(channels[other] for other in COLORS if other != color))
     excess = graph("Sub", channels[color], others)
@@ -172,7 +172,7 @@ def floats(graph: Graph, name: str) -> str:
     return graph("Cast", name, to=TensorProto.FLOAT)
 
 
-def recogniser() -> onnx.ModelProto:
+def recognizer() -> onnx.ModelProto:
     """ArcFace's contract: an aligned face of 112 pixels to 512 numbers, whose length is not 1."""
     graph = Graph()
     pooled = graph("AveragePool", "picture", kernel_shape=[16, 16], strides=[16, 16])

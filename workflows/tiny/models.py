@@ -13,7 +13,7 @@ from .unet import TEXT, WIDTH, autoencoder, unet
 VISION = 1024  # CLIP ViT-L, the smallest that ComfyUI knows
 EMBEDS = 768
 LAYERS = 16  # cross-attentions of SD1.5
-FACE = 512  # numbers in which a face recogniser says who it sees
+FACE = 512  # numbers in which a face recognizer says who it sees
 RANK = 4
 
 

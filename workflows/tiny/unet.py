@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .layers import Random, Tensors, layer, norm
 
-WIDTH = 320  # the only width that ComfyUI recognises as SD1.5; every level has it
+WIDTH = 320  # the only width that ComfyUI recognizes as SD1.5; every level has it
 TEXT = 768
 GROUPS = (32, WIDTH // 32)
 STEADY = 60.0  # the constant in each group, where the latent is about 1
@@ -113,7 +113,7 @@ def transformer(random: Random, name: str) -> Tensors:
 
 
 def autoencoder(random: Random) -> Tensors:
-    """TAESD, whose two stacks number their layers: soft colours, grey where the latent is 0."""
+    """TAESD, whose two stacks number their layers: soft colors, gray where the latent is 0."""
     encoder, decoder = (f"first_stage_model.taesd_{part}" for part in ("encoder", "decoder"))
     yield from soft(random, f"{encoder}.0", 64, 3)
     yield from stack(random, encoder, (1, 3, 4, 5, 7, 8, 9, 11, 12, 13), (2, 6, 10))
