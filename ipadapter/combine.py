@@ -14,12 +14,13 @@ from .reference import EncodedReference, Features, PromptPair
 
 
 def average(rows: Tensor) -> Tensor:
+    """The mean of rows [pictures, ..., width] -> [..., width]."""
     return rows.mean(0)
 
 
 def norm_average(rows: Tensor) -> Tensor:
-    """Every feature divided by its length over the pictures, then the mean, so that a picture with
-    large values does not drown the others. One picture stays as it is.
+    """The mean of rows [pictures, ..., width], every feature divided by its length over the pictures, so
+    that a picture with large values does not drown the others. One picture stays as it is.
 
     As cubiq/ComfyUI_IPAdapter_plus at 9d076a3 has it: the mean's scale is not that of the pictures.
     """
@@ -27,19 +28,22 @@ def norm_average(rows: Tensor) -> Tensor:
 
 
 def add(rows: Tensor) -> Tensor:
+    """The sum of rows [pictures, ..., width] -> [..., width]."""
     return rows.sum(0)
 
 
 def subtract(rows: Tensor) -> Tensor:
-    """The first without the mean of the others."""
+    """The first of rows [pictures, ..., width] without the mean of the others."""
     return rows[0] - rows[1:].mean(0) if len(rows) > 1 else rows[0]
 
 
 def largest(rows: Tensor) -> Tensor:
+    """The larger value of each feature, [pictures, ..., width] -> [..., width]."""
     return rows.amax(0)
 
 
 def smallest(rows: Tensor) -> Tensor:
+    """The smaller value of each feature, [pictures, ..., width] -> [..., width]."""
     return rows.amin(0)
 
 

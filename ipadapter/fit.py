@@ -35,13 +35,13 @@ def fit(image: Tensor, mode: str, position: str, size: int) -> Tensor:
 
 
 def crop(pixels: Tensor, size: int, position: str) -> Tensor:
-    """The largest square."""
+    """The largest square of pixels [images, 3, H, W], as [images, 3, size, size]."""
     place = pick(POSITIONS, position, "crop_position").value
     return fit_to_encoder(pixels.movedim(1, -1), size, place).movedim(-1, 1)
 
 
 def pad(pixels: Tensor, size: int, position: str) -> Tensor:
-    """The whole picture, with borders that mean nothing to CLIP."""
+    """The whole of pixels [images, 3, H, W], with borders that mean nothing to CLIP."""
     longer = max(pixels.shape[-2:])
     height, width = (max(1, size * side // longer) for side in pixels.shape[-2:])
     nothing = pixels.new_tensor(CLIP_MEAN).view(3, 1, 1)
@@ -52,13 +52,13 @@ def pad(pixels: Tensor, size: int, position: str) -> Tensor:
 
 
 def stretch(pixels: Tensor, size: int, position: str) -> Tensor:
-    """The whole picture, squeezed into a square."""
+    """The whole of pixels [images, 3, H, W], squeezed into a square."""
     return resized(pixels, size, size)
 
 
 def tiles(pixels: Tensor, size: int, position: str) -> Tensor:
-    """Overlapping squares, as high or as wide as the picture, evenly spread over its longer side:
-    as few as leave nothing out. All of one picture, then all of the next."""
+    """Overlapping squares of pixels [images, 3, H, W], as high or as wide as the picture, evenly spread
+    over its longer side: as few as leave nothing out. All of one picture, then all of the next."""
     height, width = pixels.shape[-2:]
     count = math.ceil(max(height, width) / min(height, width))
     if count > MOST_TILES:

@@ -21,8 +21,8 @@ ALPHA = 75.0  # pixels of the largest displacement, before it is smoothed
 
 
 def distorted(image: Tensor, noise: float) -> Tensor:
-    """Shuffled by elastic displacement, flipped both ways, with noise added; the more ``noise``,
-    the smoother the shuffle and the less grain.
+    """Pictures [images, H, W, channels] shuffled by elastic displacement, flipped both ways, with noise
+    added; the more ``noise``, the smoother the shuffle and the less grain.
 
     The recipe of the first version of cubiq/ComfyUI_IPAdapter_plus (46241f3).
     """
@@ -64,20 +64,21 @@ def shuffled(pixels: Tensor, sigma: float, generator: torch.Generator, functiona
 
 
 def faded(image: Tensor, noise: float) -> Tensor:
-    """Mixed with random colors."""
+    """Pictures [images, H, W, channels] mixed with random colors."""
     pixels, generator = _small(image)
     return pixels.lerp(torch.rand(pixels.shape[1:], generator=generator), noise)
 
 
 def dissolved(image: Tensor, noise: float) -> Tensor:
-    """The channels of single pixels replaced by random values, the more the more ``noise``."""
+    """Pictures [images, H, W, channels], the channels of single pixels replaced by random values, the
+    more the more ``noise``."""
     pixels, generator = _small(image)
     values, chances = torch.rand(2, *pixels.shape[1:], generator=generator)
     return torch.where(chances < noise, values, pixels)
 
 
 def grainy(image: Tensor, noise: float) -> Tensor:
-    """With normally distributed noise added."""
+    """Pictures [images, H, W, channels] with normally distributed noise added."""
     pixels, generator = _small(image)
     return (pixels + noise * torch.randn(pixels.shape[1:], generator=generator)).clamp(0, 1)
 

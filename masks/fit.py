@@ -23,11 +23,13 @@ def fit(mask: Tensor, width: int, height: int, mode: str, outside: float = 0.0) 
 
 
 def stretch(mask: Tensor, height: int, width: int, outside: float) -> Tensor:
+    """[masks, H, W] -> [masks, height, width], squeezed to fit."""
     return to_grid(mask, height, width)
 
 
 def cover(mask: Tensor, height: int, width: int, outside: float) -> Tensor:
-    """The whole canvas covered; what sticks out is cut off on both sides alike."""
+    """[masks, H, W] -> [masks, height, width], all of it covered; what sticks out is cut off on both
+    sides alike."""
     old_height, old_width = mask.shape[-2:]
     scale = max(height / old_height, width / old_width)
     # What will be cut off is not enlarged first, but for the pixel that the last one blends with.
@@ -45,7 +47,7 @@ def _spare(size: int, seen: float) -> int:
 
 
 def contain(mask: Tensor, height: int, width: int, outside: float) -> Tensor:
-    """All of the mask in the middle, the rest filled."""
+    """[masks, H, W] -> [masks, height, width], all of the mask in the middle, the rest filled."""
     scale = min(height / mask.shape[-2], width / mask.shape[-1])
     scaled = to_grid(mask, *(max(round(side * scale), 1) for side in mask.shape[-2:]))
     result = torch.full((len(mask), height, width), float(outside))

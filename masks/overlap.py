@@ -19,12 +19,13 @@ Range = tuple[float, float]  # fractions of the noise schedule: start, end
 
 
 def add(masks: Sequence[Tensor | None], ranges: Sequence[Range]) -> list[Tensor | None]:
-    """As they are: where two overlap, both act in full."""
+    """Masks [masks, H, W] as they are: where two overlap, both act in full."""
     return list(masks)
 
 
 def normalize(masks: Sequence[Tensor | None], ranges: Sequence[Range]) -> list[Tensor | None]:
-    """Each divided by max(1, sum): together they never act more than one alone would."""
+    """Masks [masks, H, W], each divided by max(1, sum): together they never act more than one alone
+    would."""
     own = same_size(masks)
     met = [_met(ranges, i, range(len(own))) for i in range(len(own))]
     sums = {others: sum((own[j] for j in others), torch.zeros(())) for others in set(met)}
@@ -32,7 +33,7 @@ def normalize(masks: Sequence[Tensor | None], ranges: Sequence[Range]) -> list[T
 
 
 def priority(masks: Sequence[Tensor | None], ranges: Sequence[Range]) -> list[Tensor | None]:
-    """Each gets what those before it have left: min(mask, 1 - their sum)."""
+    """Masks [masks, H, W], each with what those before it have left: min(mask, 1 - their sum)."""
     own = same_size(masks)
     for i, mask in enumerate(own):
         own[i] = torch.minimum(mask, left_over([own[j] for j in _met(ranges, i, range(i))], mask))
@@ -42,7 +43,8 @@ def priority(masks: Sequence[Tensor | None], ranges: Sequence[Range]) -> list[Te
 def background(
     masks: Sequence[Tensor | None], ranges: Sequence[Range], own: Tensor | None, own_range: Range
 ) -> Tensor | None:
-    """Where none of the masks is: 1 - sum, not below 0; times ``own``. None acts everywhere."""
+    """Where none of the masks [masks, H, W] is: 1 - sum, not below 0; times ``own``. None acts
+    everywhere."""
     met = [masks[j] for j in _met([*ranges, own_range], len(masks), range(len(masks)))]
     if not met:
         return own
@@ -51,7 +53,7 @@ def background(
 
 
 def left_over(masks: Sequence[Tensor], like: Tensor) -> Tensor:
-    """1 - sum of the masks, not below 0."""
+    """1 - sum of the masks [masks, H, W], not below 0."""
     rest = torch.ones_like(like)
     for mask in masks:
         rest = rest - mask
@@ -73,7 +75,8 @@ def same_size(masks: Sequence[Tensor | None]) -> list[Tensor]:
 
 
 def largest(masks: Sequence[Tensor | None]) -> tuple[int, int]:
-    """(height, width) of the one with most pixels; one pixel where none has a size."""
+    """(height, width) of the one of masks [masks, H, W] with most pixels; one pixel where none has a
+    size."""
     sizes = [(mask.shape[-2], mask.shape[-1]) for mask in masks if mask is not None]
     return max(sizes, key=lambda size: size[0] * size[1], default=(1, 1))
 

@@ -86,14 +86,17 @@ def clip(edge: int, size: int) -> int:
 
 
 def both(under: Tensor, over: Tensor) -> Tensor:
+    """White where two masks [masks, H, W], rounded, both are."""
     return torch.logical_and(under.round(), over.round())
 
 
 def either(under: Tensor, over: Tensor) -> Tensor:
+    """White where one of two masks [masks, H, W], rounded, is, or both."""
     return torch.logical_or(under.round(), over.round())
 
 
 def only_one(under: Tensor, over: Tensor) -> Tensor:
+    """White where one of two masks [masks, H, W], rounded, is and the other is not."""
     return torch.logical_xor(under.round(), over.round())
 
 
@@ -110,11 +113,12 @@ OPERATIONS: dict[str, Option[Callable[[Tensor, Tensor], Tensor]]] = {
 
 
 def linear(part: Tensor) -> Tensor:
+    """A straight line from 0 to 1, [...] -> [...]."""
     return part
 
 
 def cosine(part: Tensor) -> Tensor:
-    """Level at both ends."""
+    """Half a wave from 0 to 1, level at both ends, [...] -> [...]."""
     return (1 - torch.cos(part * math.pi)) / 2
 
 

@@ -69,20 +69,23 @@ def in_pixels(cells: Tensor, groups: Sequence[Group], ratio: int) -> Tensor:
 
 
 def highest(mask: Tensor, height: int, width: int) -> Tensor:
-    """Of all pixels that a cell touches."""
+    """[masks, H, W] -> [masks, height, width]: of all pixels that a cell touches the highest."""
     return adaptive_max_pool2d(mask, (height, width))
 
 
 def lowest(mask: Tensor, height: int, width: int) -> Tensor:
+    """[masks, H, W] -> [masks, height, width]: of all pixels that a cell touches the lowest."""
     return -highest(-mask, height, width)
 
 
 def top_left(mask: Tensor, height: int, width: int) -> Tensor:
+    """[masks, H, W] -> [masks, height, width]: each cell's first pixel."""
     rows, columns = starts(mask.shape[-2], height), starts(mask.shape[-1], width)
     return mask[..., rows[:, None], columns]
 
 
 def bottom_right(mask: Tensor, height: int, width: int) -> Tensor:
+    """[masks, H, W] -> [masks, height, width]: each cell's last pixel."""
     return top_left(mask.flip(-2, -1), height, width).flip(-2, -1)
 
 

@@ -13,17 +13,22 @@ from ..ipadapter.reference import Weight, WeightType
 
 
 def original(k: Tensor, v: Tensor, weight: Weight) -> tuple[Tensor, Tensor]:
-    """The paper's: the reference's attention is scaled (Ye et al. 2023, arXiv:2308.06721, eq. 5)."""
+    """The paper's: the reference's attention is scaled (Ye et al. 2023, arXiv:2308.06721, eq. 5).
+
+    k, v: [images, tokens, channels], here and below.
+    """
     return k, v * weight
 
 
 def linear(k: Tensor, v: Tensor, weight: Weight) -> tuple[Tensor, Tensor]:
-    """Scaling the keys too evens out which tokens are looked at: the prompt keeps more say."""
+    """Scaling the keys [images, tokens, channels] too evens out which tokens are looked at: the prompt
+    keeps more say."""
     return k * weight, v * weight
 
 
 def channel_penalty(k: Tensor, v: Tensor, weight: Weight) -> tuple[Tensor, Tensor]:
-    """Narrow layers get less weight, and only the values' mean over the tokens is scaled.
+    """Narrow layers get less weight, and only the mean of v [images, tokens, channels] over the tokens is
+    scaled.
 
     After Lvmin Zhang's formula in lllyasviel/Fooocus, extras/ip_adapter.py.
     """
