@@ -114,7 +114,8 @@ def similarity(points: Points, size: int) -> NDArray[np.float64]:
 
     The least squares solution of Umeyama 1991 (doi 10.1109/34.88573). In the plane, to turn and
     scale is to multiply by one complex number, which cannot mirror. Multiples of 128 have the
-    template with 8 pixels more on either side, as in insightface.
+    template with 8 pixels more on either side, as in insightface. Its own ``norm_crop`` takes no
+    size but multiples of 112 and 128, and image encoders have others.
     """
     source = points.astype(np.float64) @ [1, 1j]
     wide = size % 112 != 0 and size % 128 == 0

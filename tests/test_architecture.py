@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PURE = {
     "masks": (set(), {"torch", "PIL", "numpy", "scipy"}),
     "ipadapter": (set(), {"torch", "torchvision", "numpy", "cv2", "PIL"}),
-    "weight_types": ({"ipadapter"}, {"torch"}),
+    "weight_types": ({"ipadapter"}, {"torch", "numpy"}),
     "nodes/legacy/formulas": ({"ipadapter", "weight_types", "nodes"}, {"torch", "torchvision"}),
 }
 # Room of nodes/ -> those that it may import; each also imports from itself.

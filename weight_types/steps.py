@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import bisect
 import math
 import re
 from collections.abc import Sequence
+
+import numpy as np
 
 from ..ipadapter.errors import IPAdapterError
 
@@ -64,11 +65,8 @@ def at_fraction(curve: Curve, fraction: float) -> float:
     """The curve's factor there; 1 where the curve is empty."""
     if not curve:
         return 1.0
-    after = bisect.bisect_right(curve, (fraction, math.inf))
-    if after in (0, len(curve)):
-        return curve[min(after, len(curve) - 1)][1]
-    (start, low), (end, high) = curve[after - 1 : after + 1]
-    return low + (high - low) * (fraction - start) / (end - start)
+    places, factors = zip(*curve, strict=True)
+    return float(np.interp(fraction, places, factors))
 
 
 def part_of(parts: int, fraction: float) -> int:
@@ -81,11 +79,5 @@ def fraction_of(sigma: float, sigmas: Sequence[float]) -> float:
 
     To six digits: float32 noise levels are no better.
     """
-    if sigma <= sigmas[-1]:
-        return 1.0
-    negated = [-other for other in sigmas]
-    after = bisect.bisect_left(negated, -sigma)
-    if after == 0:
-        return 0.0
-    high, low = sigmas[after - 1], sigmas[after]
-    return round((after - 1 + (high - sigma) / (high - low)) / (len(sigmas) - 1), 6)
+    falling = np.negative(sigmas)  # np.interp wants them to rise
+    return round(float(np.interp(-sigma, falling, np.linspace(0, 1, len(sigmas)))), 6)
