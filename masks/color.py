@@ -1,4 +1,16 @@
-"""Masks of the places where a picture has a color."""
+"""Masks of the places where a picture has a color.
+
+What ``partition`` calculates with. A smooth edge between two flat colors A and B has pixels
+x = (1 - t) A + t B, with t rising from 0 to 1 across it. On that line
+    |x - A| + |x - B| = |A - B|                the detour over x is 0,
+    |x - B| - |x - A| = (1 - 2 t) |A - B|      x is nearer to A where t < 1/2.
+So a pixel that is not flat and makes no detour between two flat colors around it is their mix, even if
+a third color of the palette, which lies near their line, is nearer than both. A's share of it is
+    clamp((|x - B| - |x - A|) / 2 s + 1/2, 0, 1)      with s = min(softness, |A - B|),
+which is 1 - t, the mix itself, where softness is |A - B| or more, and falls from 1 to 0 over the middle
+s levels of the edge where it is less. JPEG moves mixes off the line: a detour of up to OFF_LINE counts
+as none. What makes a larger one is of a color of its own, if that is CLEARLY nearer.
+"""
 
 import re
 from collections.abc import Callable, Iterable, Sequence

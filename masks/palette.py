@@ -88,7 +88,10 @@ class Histogram:
     def peaks(self, most: int, smallest: float) -> list[Color]:
         """The colors around which most pixels lie, at least APART from each other.
 
-        All but the first have this share of the pixels or more.
+        From the densest place that is left, each is found by mean shift with a flat kernel
+        (Comaniciu and Meer 2002, doi 10.1109/34.1000236): the center moves to the mean of the
+        pixels within APART / 2 of it, STEPS times. Then all that is nearer than APART is taken
+        out. All but the first have this share of the pixels or more.
         """
         colors = self.sum / self.count.clamp(min=1)[:, None]  # of each cell
         enough = smallest * self.count.sum()
