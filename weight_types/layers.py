@@ -25,6 +25,7 @@ from ..ipadapter.base_models import (
 )
 from ..ipadapter.errors import IPAdapterError, pick
 from ..ipadapter.reference import LayerSchedule
+from .steps import LARGEST
 
 
 class LayerWeight(NamedTuple):
@@ -239,7 +240,7 @@ def read_layer_weights(
             factor = float(number)
         except ValueError:
             factor = math.nan
-        if target is None or not math.isfinite(factor):
+        if target is None or not abs(factor) <= LARGEST:
             words = ", ".join(name for name in targets if name.isalpha())
             raise IPAdapterError(
                 f"layer_weights: {part!r:.60} is not a layer of this model and its weight; "

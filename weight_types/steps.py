@@ -10,6 +10,7 @@ import numpy as np
 
 from ..ipadapter.errors import IPAdapterError
 
+LARGEST = 1e6  # of a number in a text, far more than makes sense: float32 overflows at 3e38
 Curve = tuple[tuple[float, float], ...]  # (fraction of the noise schedule, factor), rising
 
 
@@ -53,7 +54,7 @@ def _number(text: str, part: str, name: str) -> float:
         number = float(text)
     except ValueError:
         number = math.nan
-    if not math.isfinite(number):
+    if not abs(number) <= LARGEST:
         raise IPAdapterError(
             f"{name}: {part!r:.60} is not a number; write numbers with commas between, such as "
             "1, 0.5, 0"

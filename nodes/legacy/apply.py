@@ -7,6 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ...ipadapter.errors import IPAdapterError
+from ..shared.node import Node
 from .place import ApplyInputs, apply, encoders_of
 from .sockets import model_output, old_node, sockets
 
@@ -21,7 +22,7 @@ SIMPLE = {
 }
 
 
-class IPAdapter(io.ComfyNode):
+class IPAdapter(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         kinds = io.Combo.Input(
@@ -60,7 +61,7 @@ class IPAdapter(io.ComfyNode):
         return io.NodeOutput(apply(ApplyInputs(**inputs))[0])
 
 
-class IPAdapterAdvanced(io.ComfyNode):
+class IPAdapterAdvanced(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return old_node(
@@ -80,7 +81,7 @@ class IPAdapterAdvanced(io.ComfyNode):
         return io.NodeOutput(apply(ApplyInputs(**inputs))[0])
 
 
-class IPAdapterBatch(io.ComfyNode):
+class IPAdapterBatch(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return old_node(

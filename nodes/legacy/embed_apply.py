@@ -13,6 +13,7 @@ from ...ipadapter.errors import IPAdapterError
 from ...ipadapter.reference import Features, PromptPair
 from ..loading.adapter import check_model
 from ..references.encode import check_encoder, check_width, one_each, refuse_faces
+from ..shared.node import Node
 from .apply import APPLY, PER_LATENT
 from .compat import Compat
 from .embed_values import check_embeds, check_together, embeds_input, fits, refusal
@@ -21,7 +22,7 @@ from .place import Settings, encoders_of, place
 from .sockets import model_output, old_node, sockets
 
 
-class IPAdapterEmbeds(io.ComfyNode):
+class IPAdapterEmbeds(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return embeds_node(
@@ -57,7 +58,7 @@ def apply_embeds(inputs: EmbedsInputs) -> Any:
     return place(inputs.model, encoders, reference, inputs)
 
 
-class IPAdapterEmbedsBatch(io.ComfyNode):
+class IPAdapterEmbedsBatch(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return embeds_node(

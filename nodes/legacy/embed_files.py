@@ -16,6 +16,7 @@ from ...ipadapter.errors import IPAdapterError
 from ...ipadapter.pickled import check_archive, refuse_memory_eaters
 from ...ipadapter.wrong_files import refuse_wrong_file
 from ..references.saved import write_new
+from ..shared.node import Node
 from .embed_values import check_embeds, embeds_input, embeds_output
 from .sockets import old_node, sockets
 
@@ -24,7 +25,7 @@ PREFIX = "IP_embeds"
 NOT_THERE = f"{{}} is no {ENDING} file in ComfyUI's input or output folder (any more)"
 
 
-class IPAdapterSaveEmbeds(io.ComfyNode):
+class IPAdapterSaveEmbeds(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         more = {
@@ -56,7 +57,7 @@ class IPAdapterSaveEmbeds(io.ComfyNode):
         return io.NodeOutput(ui={"embeds": [saved]})
 
 
-class IPAdapterLoadEmbeds(io.ComfyNode):
+class IPAdapterLoadEmbeds(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         files = partial(

@@ -25,6 +25,7 @@ from ..references.encode import (
 )
 from ..shared.checks import check_image, check_mask
 from ..shared.inputs import choice_input
+from ..shared.node import Node
 from ..shared.progress import one_by_one
 from . import embed_apply, embed_files
 from .compat import Compat, ways
@@ -39,7 +40,7 @@ MOST_EMBEDS = 5
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
-class IPAdapterEncoder(io.ComfyNode):
+class IPAdapterEncoder(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         weight = number(
@@ -124,7 +125,7 @@ def square(mask: Tensor, size: int) -> Tensor:
     return resized(mask[:, None], size, size)[:, 0]
 
 
-class IPAdapterCombineEmbeds(io.ComfyNode):
+class IPAdapterCombineEmbeds(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         names = [f"embed{i}" for i in range(1, MOST_EMBEDS + 1)]

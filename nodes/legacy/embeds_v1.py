@@ -16,6 +16,7 @@ from ...weight_types.attention import WEIGHT_TYPES
 from ..loading.adapter import check_model
 from ..references.encode import refuse_faces
 from ..shared.inputs import choice_input
+from ..shared.node import Node
 from . import encoder_v1
 from .apply import APPLY
 from .compat import FAITHFUL
@@ -36,7 +37,7 @@ from .sockets import model_output, old_node, sockets
 STACKED = "[2, images, width] or [2, images, tokens, width]"
 
 
-class IPAdapterApplyEncoded(io.ComfyNode):
+class IPAdapterApplyEncoded(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         more = {
@@ -93,7 +94,7 @@ class IPAdapterApplyEncoded(io.ComfyNode):
         return io.NodeOutput(place(model, encoders, reference, settings))
 
 
-class IPAdapterBatchEmbeds(io.ComfyNode):
+class IPAdapterBatchEmbeds(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         tip = "From Encode IPAdapter Image of version 1; both from the same encoder."

@@ -14,6 +14,7 @@ from ...ipadapter.noise import distorted
 from ...ipadapter.preprocess import fit_to_encoder, rgb
 from ..references.encode import check_encoder, encode_picture, encode_unconditional, image_size
 from ..shared.checks import check_image
+from ..shared.node import Node
 from ..shared.progress import one_by_one
 from .embed_values import embeds_output
 from .embeds import ENCODE
@@ -24,7 +25,7 @@ ENCODER_V1 = "IPAdapterEncoderV1"
 FEATURES = {False: "image_embeds", True: "penultimate_hidden_states"}  # by ipadapter_plus
 
 
-class IPAdapterEncoderV1(io.ComfyNode):
+class IPAdapterEncoderV1(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         numbers = range(1, 5)

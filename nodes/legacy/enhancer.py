@@ -11,6 +11,7 @@ from ...ipadapter.reference import Features, PromptPair
 from ..loading.adapter import check_model
 from ..references.encode import Tiling, picture_features, refuse_faces, tile_features
 from ..shared.checks import check_images
+from ..shared.node import Node
 from .apply import IPAdapterAdvanced
 from .encode import Encoders, Seen, negative_of, reference_of
 from .formulas.enhance import even_parts, pooled_as_grids
@@ -22,7 +23,7 @@ DESCRIPTION = "Lets a picture act as a prompt, seen as a whole and in tiles, for
 SUCCESSOR = "Encode Reference with enhance_tiles"
 
 
-class IPAdapterClipVisionEnhancer(io.ComfyNode):
+class IPAdapterClipVisionEnhancer(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return old_node(
@@ -48,7 +49,7 @@ class IPAdapterClipVisionEnhancer(io.ComfyNode):
         return io.NodeOutput(apply_enhanced(ApplyInputs(**inputs), tiles, enhance_ratio))
 
 
-class IPAdapterClipVisionEnhancerBatch(io.ComfyNode):
+class IPAdapterClipVisionEnhancerBatch(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return old_node(

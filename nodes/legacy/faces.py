@@ -7,6 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
+from ..shared.node import Node
 from .place import ApplyInputs, apply
 from .sockets import model_output, old_node, sockets
 
@@ -28,7 +29,7 @@ def outputs() -> list[Any]:
     return [model_output(), faces]
 
 
-class IPAdapterFaceID(io.ComfyNode):
+class IPAdapterFaceID(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return old_node(
@@ -46,7 +47,7 @@ class IPAdapterFaceID(io.ComfyNode):
         return io.NodeOutput(model, NO_FACES if faces is None else faces)
 
 
-class IPAAdapterFaceIDBatch(io.ComfyNode):
+class IPAAdapterFaceIDBatch(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return old_node(
@@ -63,7 +64,7 @@ class IPAAdapterFaceIDBatch(io.ComfyNode):
         return IPAdapterFaceID.execute(unfold_batch=True, **inputs)
 
 
-class IPAdapterFaceIDKolors(io.ComfyNode):
+class IPAdapterFaceIDKolors(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return old_node(

@@ -11,6 +11,7 @@ from ...ipadapter.fit import POSITIONS
 from ...ipadapter.pillow import FILTERS, pillow_resized
 from ...ipadapter.preprocess import rgb
 from ..shared.checks import check_image
+from ..shared.node import Node
 from .compat import ways
 from .formulas.noise import KINDS, noise_picture
 from .formulas.sharpen import sharpened
@@ -23,7 +24,7 @@ CROPPED = ["top", "bottom", "left", "right", "center"]
 SHARPENING = "Sharpens the small picture; 0 does not."
 
 
-class IPAdapterNoise(io.ComfyNode):
+class IPAdapterNoise(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return old_node(
@@ -81,7 +82,7 @@ class IPAdapterNoise(io.ComfyNode):
         return io.NodeOutput(noise_picture(image_optional, type, strength, blur, seeded))
 
 
-class PrepImageForClipVision(io.ComfyNode):
+class PrepImageForClipVision(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return old_node(
@@ -120,7 +121,7 @@ class PrepImageForClipVision(io.ComfyNode):
         return io.NodeOutput(small(pixels, CLIP_SIDE, interpolation, sharpening).movedim(1, -1))
 
 
-class PrepImageForInsightFace(io.ComfyNode):
+class PrepImageForInsightFace(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return old_node(

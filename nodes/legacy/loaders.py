@@ -25,6 +25,7 @@ from ..loading.insightface import load_insightface
 from ..loading.insightface_models import PROVIDERS
 from ..loading.scan import find_files, where
 from ..shared.inputs import InsightFaceSocket, IPAdapterSocket, choice_input
+from ..shared.node import Node
 from .formulas.unified import (
     COMMUNITY,
     FACES,
@@ -39,7 +40,7 @@ AUTO_LOADER = "IPAdapter Auto Loader"
 BUFFALO = "buffalo_l"
 
 
-class IPAdapterUnifiedLoader(io.ComfyNode):
+class IPAdapterUnifiedLoader(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return loader(
@@ -60,7 +61,7 @@ class IPAdapterUnifiedLoader(io.ComfyNode):
         return load(model, pick(PICTURES, preset, "preset"))
 
 
-class IPAdapterUnifiedLoaderCommunity(io.ComfyNode):
+class IPAdapterUnifiedLoaderCommunity(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return loader(
@@ -81,7 +82,7 @@ class IPAdapterUnifiedLoaderCommunity(io.ComfyNode):
         return load(model, pick(COMMUNITY, preset, "preset"))
 
 
-class IPAdapterUnifiedLoaderFaceID(io.ComfyNode):
+class IPAdapterUnifiedLoaderFaceID(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return loader(
@@ -113,7 +114,7 @@ class IPAdapterUnifiedLoaderFaceID(io.ComfyNode):
         return load(model, pick(FACES, preset, "preset"), lora_strength, provider)
 
 
-class InsightFaceLoader(io.ComfyNode):
+class InsightFaceLoader(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return old_node(

@@ -14,6 +14,7 @@ from ...ipadapter.errors import IPAdapterError
 from ..regions.apply import check_settings
 from ..regions.conditioning import Conditioning, in_mask, with_frames_of
 from ..shared.checks import check_image, check_mask
+from ..shared.node import Node
 from .encode import CONCAT
 from .place import Settings, apply_picture, encoders_of
 from .sockets import WEIGHT, Socket, model_output, number, old_node, sockets
@@ -51,7 +52,7 @@ REGION: dict[str, Socket] = {
 }  # fmt: skip
 
 
-class IPAdapterRegionalConditioning(io.ComfyNode):
+class IPAdapterRegionalConditioning(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return old_node(
@@ -106,7 +107,7 @@ class IPAdapterRegionalConditioning(io.ComfyNode):
         return io.NodeOutput((Params(image, settings),), *texts)
 
 
-class IPAdapterCombineParams(io.ComfyNode):
+class IPAdapterCombineParams(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         five = {
@@ -148,7 +149,7 @@ def check_params(value: object, name: str) -> None:
         )
 
 
-class IPAdapterFromParams(io.ComfyNode):
+class IPAdapterFromParams(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         params = partial(

@@ -7,6 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..shared.node import Node
 from .apply import APPLY
 from .place import ApplyInputs, apply
 from .sockets import model_output, old_node, sockets
@@ -20,7 +21,7 @@ PRECISE_STYLE = "Takes the style of a picture and steers away from its compositi
 PRECISE_COMPOSITION = "Takes the composition of a picture and steers away from its style."
 
 
-class IPAdapterStyleComposition(io.ComfyNode):
+class IPAdapterStyleComposition(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return old_node(
@@ -56,7 +57,7 @@ class IPAdapterStyleComposition(io.ComfyNode):
         return io.NodeOutput(model)
 
 
-class IPAdapterStyleCompositionBatch(io.ComfyNode):
+class IPAdapterStyleCompositionBatch(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return old_node(
@@ -81,7 +82,7 @@ PRECISE = (
 )
 
 
-class IPAdapterPreciseStyleTransfer(io.ComfyNode):
+class IPAdapterPreciseStyleTransfer(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return old_node(
@@ -99,7 +100,7 @@ class IPAdapterPreciseStyleTransfer(io.ComfyNode):
         return io.NodeOutput(apply(ApplyInputs(**settings, **inputs))[0])
 
 
-class IPAdapterPreciseStyleTransferBatch(io.ComfyNode):
+class IPAdapterPreciseStyleTransferBatch(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return old_node(
@@ -116,7 +117,7 @@ class IPAdapterPreciseStyleTransferBatch(io.ComfyNode):
         return IPAdapterPreciseStyleTransfer.execute(unfold_batch=True, **inputs)
 
 
-class IPAdapterPreciseComposition(io.ComfyNode):
+class IPAdapterPreciseComposition(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return old_node(
@@ -134,7 +135,7 @@ class IPAdapterPreciseComposition(io.ComfyNode):
         return io.NodeOutput(apply(ApplyInputs(**settings, **inputs))[0])
 
 
-class IPAdapterPreciseCompositionBatch(io.ComfyNode):
+class IPAdapterPreciseCompositionBatch(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return old_node(
@@ -151,7 +152,7 @@ class IPAdapterPreciseCompositionBatch(io.ComfyNode):
         return IPAdapterPreciseComposition.execute(unfold_batch=True, **inputs)
 
 
-class IPAdapterMS(io.ComfyNode):
+class IPAdapterMS(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return old_node(

@@ -15,6 +15,7 @@ from ...weight_types.attention import WEIGHT_TYPES
 from ..regions.apply import ALL_BLACK
 from ..shared.checks import check_image, check_mask
 from ..shared.inputs import choice_input
+from ..shared.node import Node
 from ..shared.notices import warn
 from .compat import FAITHFUL
 from .encode import Encoders
@@ -34,7 +35,7 @@ def tiled_outputs() -> list[Any]:
     ]
 
 
-class IPAdapterTiled(io.ComfyNode):
+class IPAdapterTiled(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return old_node(
@@ -84,7 +85,7 @@ def apply_tiles(
     return model
 
 
-class IPAdapterTiledBatch(io.ComfyNode):
+class IPAdapterTiledBatch(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return old_node(
@@ -127,7 +128,7 @@ MORE = {
 }  # fmt: skip
 
 
-class IPAdapterTilesMasked(io.ComfyNode):
+class IPAdapterTilesMasked(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return old_node(

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...weight_types.steps import read_numbers
 from ..shared.checks import check_image
+from ..shared.node import Node
 from .formulas.frames import CUSTOM, METHODS, TIMINGS, fade, frame_weights, prompt_schedule
 from .sockets import Socket, number, old_node, sockets
 
@@ -134,7 +135,7 @@ def frame_outputs() -> list[Any]:
     ]
 
 
-class IPAdapterWeights(io.ComfyNode):
+class IPAdapterWeights(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return old_node(
@@ -154,7 +155,7 @@ class IPAdapterWeights(io.ComfyNode):
         return follow(Strategy(**inputs), image)
 
 
-class IPAdapterWeightsFromStrategy(io.ComfyNode):
+class IPAdapterWeightsFromStrategy(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return old_node(
@@ -170,7 +171,7 @@ class IPAdapterWeightsFromStrategy(io.ComfyNode):
         return follow(weights_strategy, image)
 
 
-class IPAdapterPromptScheduleFromWeightsStrategy(io.ComfyNode):
+class IPAdapterPromptScheduleFromWeightsStrategy(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return old_node(
@@ -200,7 +201,7 @@ class IPAdapterPromptScheduleFromWeightsStrategy(io.ComfyNode):
         return io.NodeOutput(schedule)
 
 
-class IPAdapterCombineWeights(io.ComfyNode):
+class IPAdapterCombineWeights(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         both = {

@@ -22,6 +22,7 @@ from ...ipadapter.projections import Projection
 from ..model.layers import LayerShape, find_layers
 from ..shared.files import InUse, full_path, read_file
 from ..shared.inputs import CATEGORY, IPAdapterSocket
+from ..shared.node import Node
 from .feature_cache import FeatureCache
 
 
@@ -104,7 +105,7 @@ def _named(name: str | None) -> str:
     return f" ({name})" if name else ""
 
 
-class IPAdapterModelLoader(io.ComfyNode):
+class IPAdapterModelLoader(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

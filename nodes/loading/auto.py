@@ -21,6 +21,7 @@ from ..model.layers import encoder_hid_proj, find_layers
 from ..model.lora import apply_face_lora, apply_lora
 from ..shared.files import InUse, full_path, read_file
 from ..shared.inputs import CATEGORY, Described, IPAdapterSocket, choice_input
+from ..shared.node import Node
 from ..shared.notices import warn
 from .adapter import AdapterBundle, LoadedAdapter, NamedAdapter, load_adapter
 from .insightface import load_insightface
@@ -35,7 +36,7 @@ PRESETS_AND_AUTO: dict[str, Described] = {
 }
 
 
-class IPAdapterAutoLoader(io.ComfyNode):
+class IPAdapterAutoLoader(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

@@ -14,6 +14,7 @@ from ...ipadapter import faces
 from ...ipadapter.errors import IPAdapterError
 from ...ipadapter.preprocess import rgb
 from ..shared.inputs import ADVANCED, InsightFaceSocket, choice_input
+from ..shared.node import Node
 from ..shared.notices import warn
 from .insightface_models import (
     PROVIDERS,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from insightface.app import FaceAnalysis
 
 
-class IPAdapterInsightFaceLoader(io.ComfyNode):
+class IPAdapterInsightFaceLoader(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

@@ -20,6 +20,7 @@ from ...ipadapter.preprocess import fit_to_encoder, rgb
 from ...ipadapter.vision_layouts import vision_tensors
 from ..shared.files import full_path, read_file
 from ..shared.inputs import ADVANCED
+from ..shared.node import Node
 from ..shared.notices import warn
 from .openclip_towers import (
     AUTO,
@@ -33,7 +34,7 @@ from .openclip_towers import (
 )
 
 
-class LoadOpenCLIPVision(io.ComfyNode):
+class LoadOpenCLIPVision(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

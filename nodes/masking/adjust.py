@@ -10,11 +10,12 @@ from ...masks.edges import adjust
 from ...masks.fit import MODES, fit
 from ..shared.checks import check_image, check_mask
 from ..shared.inputs import ADVANCED, LARGEST, choice_input
+from ..shared.node import Node
 
 FARTHEST = 1024  # pixels that a mask grows
 
 
-class AdjustMask(io.ComfyNode):
+class AdjustMask(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -64,7 +65,7 @@ class AdjustMask(io.ComfyNode):
         return io.NodeOutput(adjust(check_mask(mask, "mask"), threshold, grow, invert))
 
 
-class FitMask(io.ComfyNode):
+class FitMask(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

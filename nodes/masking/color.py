@@ -6,10 +6,11 @@ from ...ipadapter.errors import IPAdapterError
 from ...masks.color import SOFT_EDGE, mask_from_color
 from ..shared.checks import check_image
 from ..shared.inputs import ADVANCED
+from ..shared.node import Node
 from ..shared.notices import warn
 
 
-class MaskFromColor(io.ComfyNode):
+class MaskFromColor(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

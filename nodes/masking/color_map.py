@@ -10,6 +10,7 @@ from ...masks.color import FARTHEST, Color, partition, write_color
 from ...masks.palette import MOST, find_colors, read_colors
 from ..shared.checks import check_image
 from ..shared.inputs import CATEGORY, choice_input
+from ..shared.node import Node
 from ..shared.notices import show_on_node, warn
 from ..shared.progress import one_by_one
 from .swatches import swatches
@@ -24,7 +25,7 @@ MODES = {
 }
 
 
-class MasksFromColorMap(io.ComfyNode):
+class MasksFromColorMap(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

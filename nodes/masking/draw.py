@@ -10,10 +10,11 @@ from ...masks.edges import DIRECTIONS, feather_shape
 from ...masks.shapes import CURVES, OPERATIONS, composite, feather, solid
 from ..shared.checks import check_mask
 from ..shared.inputs import ADVANCED, CATEGORY, LARGEST, choice_input
+from ..shared.node import Node
 from .adjust import pictures_for_size, side_input, wanted_size
 
 
-class SolidMask(io.ComfyNode):
+class SolidMask(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -82,7 +83,7 @@ def box_input(edge: str, default: float, tooltip: str) -> io.Float.Input:
     )
 
 
-class FeatherMask(io.ComfyNode):
+class FeatherMask(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -158,7 +159,7 @@ def fade_input(side: str) -> io.Int.Input:
     )
 
 
-class MaskComposite(io.ComfyNode):
+class MaskComposite(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

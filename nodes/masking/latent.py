@@ -24,11 +24,12 @@ from ...masks.video import (
 )
 from ..shared.checks import check_mask
 from ..shared.inputs import ADVANCED, choice_input
+from ..shared.node import Node
 from ..shared.notices import warn
 from .latent_sizes import Place, read
 
 
-class MaskToLatentSpace(io.ComfyNode):
+class MaskToLatentSpace(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

@@ -14,6 +14,7 @@ from ...masks.layout import per_latent, same_shape
 from ...masks.views import attention_levels, gray, overlay, statistics
 from ..shared.checks import check_image, check_mask
 from ..shared.inputs import CATEGORY, choice_input
+from ..shared.node import Node
 from ..shared.notices import show_on_node, warn
 
 CELL = 8  # pixels of a picture per latent cell, along a side
@@ -21,7 +22,7 @@ CELL = 8  # pixels of a picture per latent cell, along a side
 Grid = tuple[int, int]
 
 
-class PreviewMask(io.ComfyNode):
+class PreviewMask(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

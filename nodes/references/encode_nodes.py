@@ -16,6 +16,7 @@ from ...ipadapter.reference import EncodedReference, Features, PromptPair
 from ..loading.adapter import accept_adapter
 from ..shared.checks import check_image
 from ..shared.inputs import ADVANCED, IPAdapterSocket, ReferenceSocket, choice_input, clip_vision
+from ..shared.node import Node
 from ..shared.notices import warn
 from .encode import negative_features, picture_features, project, refuse_faces, tile_features
 from .provenance import check_adapter, made_with
@@ -24,7 +25,7 @@ LARGEST_WEIGHT = 10.0
 MOST_REFERENCES = 50
 
 
-class EncodeReference(io.ComfyNode):
+class EncodeReference(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -157,7 +158,7 @@ def _weight(text: str) -> float:
     return weight
 
 
-class CombineReferences(io.ComfyNode):
+class CombineReferences(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

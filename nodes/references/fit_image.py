@@ -7,10 +7,11 @@ from torch import Tensor
 from ...ipadapter.fit import MODES, POSITIONS, fit
 from ..shared.checks import check_image
 from ..shared.inputs import ADVANCED, choice_input
+from ..shared.node import Node
 from ..shared.progress import one_by_one
 
 
-class FitImage(io.ComfyNode):
+class FitImage(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

@@ -16,6 +16,7 @@ from ...ipadapter.reference import EncodedReference
 from ...ipadapter.saved import check_finite, check_tensors, pack, unpack
 from ..loading.adapter import LoadedAdapter, accept_adapter
 from ..shared.inputs import ADVANCED, IPAdapterSocket, ReferenceSocket
+from ..shared.node import Node
 from ..shared.notices import warn
 from .provenance import check_adapter
 
@@ -23,7 +24,7 @@ FOLDER = "ipadapter_references"
 NOT_THERE = f"{{}} is not in the folder {FOLDER} of ComfyUI's input or output folder (any more)"
 
 
-class SaveReference(io.ComfyNode):
+class SaveReference(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -94,7 +95,7 @@ def write_new(
     return path, subfolder
 
 
-class LoadReference(io.ComfyNode):
+class LoadReference(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

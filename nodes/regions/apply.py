@@ -27,6 +27,7 @@ from ..shared.inputs import (
     layer_schedule,
     strength,
 )
+from ..shared.node import Node
 from ..shared.notices import warn
 from .over_time import limit_step_masks
 from .schedule import WeightSchedule, accept_schedule
@@ -51,7 +52,7 @@ OLD_NAMES = (
 )  # fmt: skip
 
 
-class ApplyIPAdapter(io.ComfyNode):
+class ApplyIPAdapter(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

@@ -24,13 +24,14 @@ from ..references.face_inputs import (
 )
 from ..references.provenance import made_with
 from ..shared.inputs import ADVANCED, CATEGORY, ReferenceSocket, attn_mask, layer_schedule, strength
+from ..shared.node import Node
 from .apply import apply_region, check_settings
 from .schedule import WeightSchedule, accept_schedule
 
 CROPS = "The faces as the encoder sees them, one picture each."
 
 
-class ApplyIPAdapterFaceID(io.ComfyNode):
+class ApplyIPAdapterFaceID(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -133,7 +134,7 @@ class ApplyIPAdapterFaceID(io.ComfyNode):
         return io.NodeOutput(model, crops)
 
 
-class EncodeFaceID(io.ComfyNode):
+class EncodeFaceID(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

@@ -11,6 +11,7 @@ from ...ipadapter.errors import IPAdapterError, pick
 from ...masks.overlap import RULES, background
 from ..loading.adapter import accept_adapter
 from ..shared.inputs import CATEGORY, IPAdapterSocket, RegionSocket, choice_input, clip_vision
+from ..shared.node import Node
 from ..shared.notices import warn
 from .apply import apply_source
 from .conditioning import Conditioning, joined_text, with_frames
@@ -20,7 +21,7 @@ from .region import RegionSpec
 MOST_REGIONS = 50
 
 
-class ApplyIPAdapterRegions(io.ComfyNode):
+class ApplyIPAdapterRegions(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

@@ -14,10 +14,11 @@ from ...masks.layout import Area, crop
 from ..model.lora import remove_face_lora
 from ..sampling.patching import change_regions, regions_of, remove_regions
 from ..shared.inputs import ADVANCED, LARGEST
+from ..shared.node import Node
 from ..shared.notices import warn
 
 
-class CropRegions(io.ComfyNode):
+class CropRegions(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -104,7 +105,7 @@ def side(name: str, default: int, least: int, tooltip: str) -> Any:
     )
 
 
-class RemoveReferences(io.ComfyNode):
+class RemoveReferences(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

@@ -21,6 +21,7 @@ from ..shared.inputs import (
     weight,
     weight_type,
 )
+from ..shared.node import Node
 from .apply import ReferenceSource, check_settings
 from .conditioning import Conditioning
 from .schedule import WeightSchedule, accept_schedule
@@ -39,7 +40,7 @@ class RegionSpec:
         return replace(self, settings=replace(self.settings, mask=mask))
 
 
-class IPAdapterRegion(io.ComfyNode):
+class IPAdapterRegion(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

@@ -12,6 +12,7 @@ from ...ipadapter.reference import ALWAYS, OverTime
 from ...weight_types.steps import read_curve, read_numbers
 from ..shared.checks import check_mask
 from ..shared.inputs import ADVANCED, ScheduleSocket
+from ..shared.node import Node
 from ..shared.notices import warn
 
 
@@ -24,7 +25,7 @@ class WeightSchedule:
     over_time: OverTime = ALWAYS
 
 
-class IPAdapterSchedule(io.ComfyNode):
+class IPAdapterSchedule(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

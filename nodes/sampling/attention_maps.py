@@ -15,12 +15,13 @@ from ...ipadapter.options import Option
 from ...masks.grid import to_grid
 from ..model.layers import unet_of
 from ..shared.inputs import ADVANCED, choice_input
+from ..shared.node import Node
 from .recording import RECORD_KEY, Record
 
 RecordSocket = io.Custom("IPADAPTER_RECORD")
 
 
-class RecordAttention(io.ComfyNode):
+class RecordAttention(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -60,7 +61,7 @@ class RecordAttention(io.ComfyNode):
         return io.NodeOutput(model, record)
 
 
-class AttentionMaps(io.ComfyNode):
+class AttentionMaps(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

@@ -54,7 +54,7 @@ class AttentionPatch:
 
         inputs: LayerInputs | None = extra_options.get(KEY)
         layer_size = extra_options["activations_shape"][2:]
-        rows = inputs and inputs.rows(self.patch_key, q, k, extra_options)
+        rows = inputs and inputs.row_map(self.patch_key, q, k, extra_options)
         if inputs is None or rows is None:
             return out
         for group, kv in inputs.kv(self.patch_key, rows):

@@ -122,7 +122,7 @@ class LayerInputs:
         # A name for everything about the call that is not the contents of a tensor.
         self.structure = hashlib.blake2s(f"{shapes} {masks}".encode(), digest_size=8).hexdigest()
 
-    def rows(
+    def row_map(
         self, patch_key: PatchKey, q: Tensor, k: Tensor, options: Mapping[str, Any]
     ) -> RowMap | None:
         """Which conditionings a layer's queries [batch, queries, heads * dim] belong to; None where
@@ -134,7 +134,7 @@ class LayerInputs:
         rows = self._own_rows
         if rest or blocks != len(rows):
             now = tuple(options.get("cond_or_uncond") or ())
-            rows = None if rest else self._run.rows(q, k, (blocks, self._cond_or_uncond, now))
+            rows = None if rest else self._run.row_map(q, k, (blocks, self._cond_or_uncond, now))
             if rows is None and not torch.compiler.is_compiling():
                 self._run.warn_once(OTHER_BATCH)
         if rows and self.over_time:
@@ -305,7 +305,7 @@ class Run:
             self._packed[key] = packed, {}, repr(shapes)
         return self._packed[key]
 
-    def rows(
+    def row_map(
         self, q: Tensor, k: Tensor, repeated: tuple[int, Sequence[int], Sequence[int]]
     ) -> RowMap | None:
         """Whose copies queries [batch, queries, heads * dim] are, see ``row_maps``. Where more than

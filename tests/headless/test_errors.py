@@ -9,6 +9,7 @@ import safetensors.torch
 import torch
 from ipadapter_pack.ipadapter.errors import IPAdapterError
 from ipadapter_pack.ipadapter.faces import FaceChoice, choose
+from ipadapter_pack.nodes.legacy.apply import IPAdapterBatch
 from ipadapter_pack.nodes.loading.adapter import IPAdapterModelLoader, LoadedAdapter, load_adapter
 from ipadapter_pack.nodes.loading.insightface_models import usable_providers
 from ipadapter_pack.nodes.references.encode_faces import find_shortcut_scale
@@ -17,6 +18,7 @@ from ipadapter_pack.nodes.references.fit_image import FitImage
 from ipadapter_pack.nodes.references.saved import SaveReference
 from ipadapter_pack.nodes.regions.apply_regions import ApplyIPAdapterRegions
 from ipadapter_pack.nodes.regions.region import IPAdapterRegion
+from ipadapter_pack.nodes.regions.schedule import IPAdapterSchedule
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.support import ENCODER, adapter, apply, left_half
 
@@ -357,3 +359,28 @@ def test_a_black_mask_is_legal_and_said(caplog):
         "attn_mask is all black: this reference does nothing (nothing painted in the mask editor?)"
     )
     assert expected in caplog.text
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_number_that_is_none_is_refused_by_name(number):
+    """ComfyUI's own limits let NaN pass, and the picture would come out black."""
+    model, loaded = tiny.shared_model(), adapter()
+    for name in ("weight", "noise", "start_at", "end_at"):
+        message = message_of(lambda name=name: apply(model, loaded, **{name: number}))
+        assert message == f"{name} is {number}: give it a number"
+    message = message_of(lambda: IPAdapterSchedule.execute(second_weight=number))
+    assert message == f"second_weight is {number}: give it a number"
+    old = {"model": model, "ipadapter": loaded, "image": tiny.picture(0), "clip_vision": ENCODER}
+    message = message_of(lambda: IPAdapterBatch.execute(**old, weight=[1.0, number]))
+    assert message == f"weight is {number}: give it a number"
+
+
+@pytest.mark.parametrize("text", ["1e39", "-1e7", "nan"])
+def test_a_number_in_a_text_that_no_layer_can_hold_is_refused(text):
+    for name in ("frame_weights", "step_weights", "layer_weights"):
+        given = f"style: {text}" if name == "layer_weights" else f"1, {text}"
+        message = message_of(
+            lambda name=name, given=given: apply(tiny.shared_model(), adapter(), **{name: given})
+        )
+        assert message.startswith(f"{name}: ")
+        assert "\n" not in message

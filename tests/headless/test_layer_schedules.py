@@ -167,7 +167,7 @@ def test_two_schedules_share_one_model_and_keep_their_masks():
 
 def test_a_bad_schedule_is_named():
     for inputs, expected in [
-        ({"layer_schedule": "wavy"}, "layer_schedule wavy: choose one of linear, ease in"),
+        ({"layer_schedule": "wavy"}, "layer_schedule wavy: choose one of even, ease in"),
         ({"layer_weights": "brush: 1"}, "layer_weights: 'brush: 1' is not a layer of this model"),
     ]:
         with pytest.raises(IPAdapterError, match=expected):

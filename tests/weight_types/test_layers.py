@@ -126,14 +126,12 @@ def test_roles_of_an_unknown_layout_are_an_error(schedule):
     assert message.startswith(f"layer_schedule {schedule}: ")
     assert "\n" not in message
     assert "SD1.5 (16) and SDXL (11); this model has 10 (4 input, 0 middle, 6 output)" in message
-    assert "linear, ease in," in message
+    assert "even, ease in," in message
     assert "composition precise" not in message.split("; ")[-1]
 
 
 def test_an_unknown_schedule_lists_the_known_ones():
-    with pytest.raises(
-        IPAdapterError, match="layer_schedule ease: choose one of linear, ease in, "
-    ):
+    with pytest.raises(IPAdapterError, match="layer_schedule ease: choose one of even, ease in, "):
         spread("ease", layers_of("SDXL"), W)
 
 
