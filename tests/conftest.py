@@ -24,6 +24,7 @@ ASKING = {
     "tests/headless/test_legacy_graphs.py",
     "tests/headless/test_legacy_table.py",
     "tests/headless/test_legacy_weights.py",
+    "tests/headless/test_one_file.py",
     "tests/headless/test_preview.py",
     "tests/headless/test_reference_workflows.py",
     "tests/headless/test_region_workflows.py",
