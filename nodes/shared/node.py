@@ -18,8 +18,10 @@ class Node(io.ComfyNode):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "execute" in vars(cls):
-            cls.execute = classmethod(_with_finite_numbers(vars(cls)["execute"].__func__))
+        own = vars(cls).get("execute")
+        # ComfyUI copies a class whenever it runs: a copy's is checked already.
+        if own is not None and not hasattr(own.__func__, "__wrapped__"):
+            cls.execute = classmethod(_with_finite_numbers(own.__func__))
 
 
 def _with_finite_numbers(execute: Any) -> Any:
