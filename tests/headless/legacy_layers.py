@@ -201,7 +201,9 @@ def sees(pair, away=()):
 
 
 def weights(layout, weight_type, weight, second):
-    table = by_number(layout, weight_type, weight, second)
+    """By version 2's names: its linear is the schedule even."""
+    name = "even" if weight_type == "linear" else weight_type
+    table = by_number(layout, name, weight, second)
     return lambda t, frame: table.get(t)
 
 

@@ -86,7 +86,7 @@ def test_words_that_saved_graphs_depend_on(root):
     schema = insightface.IPAdapterInsightFaceLoader.GET_SCHEMA()
     assert schema.node_id == "IPAdapterInsightFaceLoader"
     assert schema.display_name == "Load InsightFace"
-    assert schema.category == "IPAdapter Regions"
+    assert schema.category == "IPAdapter Regions/advanced"
     assert "non-commercial research" in schema.description
     provider, model_name = schema.inputs
     assert (provider.id, provider.default) == ("provider", "CPU")
@@ -213,7 +213,7 @@ def test_nothing_is_kept_that_nobody_uses(root):
 def test_a_provider_that_is_missing_is_said_aloud(root, caplog, monkeypatch, provider):
     import onnxruntime
 
-    wanted, package = face_models.PROVIDERS[provider]
+    _, wanted, package = face_models.PROVIDERS[provider]
     there = set(onnxruntime.get_available_providers()) - set(wanted)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: list(there))
     tiny_faces.build(root / "models" / "buffalo_l")

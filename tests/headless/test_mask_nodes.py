@@ -14,6 +14,7 @@ from ipadapter_pack.nodes.masking import adjust as mask_shapes
 from ipadapter_pack.nodes.masking import color as mask_from_color
 from ipadapter_pack.nodes.masking import draw as masks
 from ipadapter_pack.nodes.shared.checks import check_image, check_mask
+from ipadapter_pack.nodes.shared.inputs import ADVANCED, CATEGORY
 from ipadapter_pack.nodes.shared.notices import warn
 from ipadapter_pack.tests.headless.mask_inputs import BAD_IMAGES, BAD_MASKS, refuses
 from server import PromptServer
@@ -50,7 +51,7 @@ def test_ids_and_widget_order():
 @pytest.mark.parametrize("node", NODES)
 def test_everything_is_described(node):
     schema = node.GET_SCHEMA()
-    assert schema.category == "IPAdapter Regions"
+    assert schema.category in {CATEGORY, ADVANCED}
     assert schema.display_name.endswith(" (IPAdapter)")
     assert schema.description
     assert schema.search_aliases

@@ -9,11 +9,11 @@ from comfy_extras import nodes_perpneg, nodes_sag
 from comfy_extras.nodes_custom_sampler import DualCFGGuider
 from ipadapter_pack.masks.layout import Area
 from ipadapter_pack.nodes.sampling.conds import is_positive, resolve
-from ipadapter_pack.nodes.sampling.types import Chunk
+from ipadapter_pack.nodes.sampling.types import CondChunk
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.support import Layers, adapter, apply, left_half
 
-POSITIVE, NEGATIVE = Chunk(True, None), Chunk(False, None)
+POSITIVE, NEGATIVE = CondChunk(True, None), CondChunk(False, None)
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def test_roles_and_areas_with_their_opposites(model):
     positive = tiny.conditioning(1) + area
     right = Area(y=0, x=4, height=8, width=4)
     calls = calls_of(model, lambda m: tiny.sample(m, positive, steps=1))
-    cropped = {Chunk(False, right), Chunk(True, right)}
+    cropped = {CondChunk(False, right), CondChunk(True, right)}
     assert {frozenset(call) for call in calls} == {
         frozenset([NEGATIVE, POSITIVE]),
         frozenset(cropped),
