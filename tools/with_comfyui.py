@@ -70,7 +70,9 @@ def main(arguments: list[str]) -> None:
         "COMFYUI_PYTHON": str(python),
         "IPADAPTER_REGIONS_CACHE": str(CACHE),
         "PATH": f"{python.parent}{os.pathsep}{os.environ.get('PATH', '')}",
-        "PYTHONPYCACHEPREFIX": str(CACHE / "pycache"),  # nothing is written into a user's ComfyUI
+        # Compiled once, not whenever a ComfyUI starts; nothing is written into a user's.
+        "PYTHONDONTWRITEBYTECODE": "",
+        "PYTHONPYCACHEPREFIX": str(CACHE / "pycache"),
         "HF_HUB_OFFLINE": "1",
         "DO_NOT_TRACK": "1",
     }
