@@ -28,7 +28,7 @@ ROOMS: dict[str, set[str]] = {
     "regions": {"shared", "model", "loading", "references", "sampling", "masking"},
 }
 ROOMS["legacy"] = set(ROOMS)
-KNOW_OPTIONS = {"patching.py", "run.py", "conds.py"}
+KNOW_OPTIONS = {"patching.py", "wrappers.py", "run.py", "conds.py"}
 OPTIONS = {"transformer_options", "patches_replace", "cond_or_uncond", "activations_shape"}
 
 
@@ -91,7 +91,7 @@ def test_one_file_knows_the_base_models_by_name():
     assert "SDXL" in home.read_text(encoding="utf-8")
 
 
-def test_only_three_files_know_the_keys_of_the_sampling_options():
+def test_only_four_files_know_the_keys_of_the_sampling_options():
     for path in sources("nodes"):
         words = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         used = OPTIONS & {w.value for w in words if isinstance(w, ast.Constant)}

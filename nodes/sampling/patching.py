@@ -25,8 +25,9 @@ from ...weight_types.layers import spread
 from ..loading.adapter import LoadedAdapter, check_fit
 from ..model.layers import LayerShape, encoder_hid_proj, find_layers
 from ..shared.notices import warn
-from .run import LayerInputs, wrappers
+from .run import LayerInputs
 from .types import KEY, KeyValue, PatchKey, RegionKV
+from .wrappers import wrappers
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +41,8 @@ class AttentionPatch:
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> Tensor:
         """q [batch, queries, heads * dim], k and v [batch, text tokens, heads * dim] -> like q"""
         heads = extra_options["n_heads"]
+        if len(k) > len(q):  # texts that another node has put behind those of the rows
+            k, v = k[: len(q)], v[: len(q)]
 
         def attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
             precision = extra_options["attn_precision"]

@@ -17,8 +17,8 @@ from ...masks.grid import to_grid
 from ...masks.layout import Area
 from ..shared.notices import warn
 from .patching import regions_of
-from .run import record_in
 from .types import CondChunk, Size, TokenGroup, UNetCall
+from .wrappers import record_in
 
 RECORD_KEY = "ipadapter_regions_record"
 KEPT = 4  # runs of a record: a picture is often sampled in two or three

@@ -1,39 +1,34 @@
-"""What one sampling run works out, and the three places where it looks in.
-
-A run starts in OUTER_SAMPLE. Each step's CALC_COND_BATCH notes which conditionings are positive and
-which rectangle each covers; each UNet call's APPLY_MODEL hands the layers their keys, values and
-masks, ready to multiply. Only this file and patching.py read ``transformer_options``.
-"""
+"""What one sampling run works out, and what the layers of a UNet call read of it."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ...ipadapter.attention import AttentionProbe, PackedKV
 from ...ipadapter.reference import Region
 from ...masks.layout import same_shape
 from ..shared.notices import warn
-from .conds import chunks_of_call, resolve
+from .conds import Conds, chunks_of_call, resolve
 from .group_masks import GroupMasks, StepStates
 from .keys_values import frames, group_by_tokens, pack_kv, splits_latents
+from .pieces import Piece, Pieces, WholeCall, part_of
 from .row_map import RowMap, mean_of_copies, row_maps, take_rows, told_by_contents
 from .step_schedule import StepSchedule
 from .types import (
-    CHUNKS_KEY,
-    KEY,
-    RECORDING_KEY,
-    RUN_KEY,
+    BATCH_KEY,
+    WHOLE_KEY,
     Acting,
     CallRecorder,
+    CondBatch,
+    CondChunk,
     PatchKey,
     RegionKV,
-    RunRecorder,
+    Size,
     TokenGroup,
     UNetCall,
 )
@@ -44,74 +39,13 @@ KVByKey = dict[PatchKey, list[tuple[int, PackedKV]]]  # by group
 CopiedKV = dict[tuple[PatchKey, RowMap], list[tuple[int, PackedKV]]]
 
 
-def record_in(guider: Any, recording: RunRecorder) -> None:
-    """Have the run that a guider is about to start recorded."""
-    guider.model_options["transformer_options"][RECORDING_KEY] = recording  # this run's own copy
-
-
-def wrappers(acting: Acting) -> dict[str, Callable[..., Any]]:
-    """The three wrappers of a model in which these regions act."""
-
-    def outer_sample(executor: Any, noise: Tensor, *args: Any, **kwargs: Any) -> Any:
-        guider = executor.class_obj
-        run = Run(acting, guider)
-        run.warn_about_sizes(noise)
-        guider.model_options["transformer_options"][RUN_KEY] = run  # this run's own copy
-        return executor(noise, *args, **kwargs)
-
-    def calc_cond_batch(
-        executor: Any, model: Any, conds: Any, x_in: Tensor, timestep: Any, model_options: Any
-    ) -> Any:
-        options = model_options.get("transformer_options", {})
-        run: Run | None = options.get(RUN_KEY)
-        if run is not None:
-            latent_size = (x_in.shape[-2], x_in.shape[-1])
-            chunks = resolve(conds, run.guider.conds, latent_size)
-            options = {**options, CHUNKS_KEY: (latent_size, chunks)}
-            model_options = {**model_options, "transformer_options": options}
-        return executor(model, conds, x_in, timestep, model_options)
-
-    def apply_model(  # noqa: PLR0913
-        executor: Any,
-        x: Tensor,
-        t: Tensor,
-        c_concat: Any = None,
-        c_crossattn: Any = None,
-        control: Any = None,
-        transformer_options: Any = None,
-        **kwargs: Any,
-    ) -> Any:
-        options = transformer_options or {}
-        run: Run | None = options.get(RUN_KEY)
-        inputs = run and run.inputs(x, t, options, executor.class_obj.get_dtype_inference())
-        if inputs:
-            inputs.over_time = "num_video_frames" in kwargs
-            recording: RunRecorder | None = options.get(RECORDING_KEY)
-            if recording is not None:
-                inputs.recorder = recording.record_call(
-                    inputs.call, frames(options, inputs.call.latents)
-                )
-            options = {**options, KEY: inputs}
-            # torch.compile guards on the names of a UNet's arguments, not on these options.
-            kwargs[f"{KEY}_{inputs.structure}"] = True
-        return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
-
-    return {
-        WrappersMP.OUTER_SAMPLE: outer_sample,
-        WrappersMP.CALC_COND_BATCH: calc_cond_batch,
-        WrappersMP.APPLY_MODEL: apply_model,
-    }
-
-
 class LayerInputs:
     """What the layers of one UNet call read: tensors, and how to find them."""
 
-    def __init__(
-        self, run: Run, call: UNetCall, states: StepStates, cond_or_uncond: tuple[int, ...]
-    ):
+    def __init__(self, run: Run, call: UNetCall, states: StepStates, piece: Piece):
         self._kv, self._copied_kv, shapes = run.packed_kv(call)
         self.call = call
-        self._cond_or_uncond = cond_or_uncond
+        self.frames, self._cond_or_uncond = piece.frames, piece.indices
         self._own_rows = tuple(range(len(call.chunks)))
         self._run, self._mask_state = run, run.masks.at_step(call, states)
         self._masks = run.masks.ready(call, states)
@@ -191,6 +125,10 @@ class LayerInputs:
         return self
 
 
+OTHER_PIECES = (
+    "another node gives the model parts of the picture that cannot be found in it: references are "
+    "left out where it does"
+)
 OTHER_BATCH = (
     "another node changes the batch inside the model in a way that cannot be followed: references "
     "are left out where it does"
@@ -212,7 +150,7 @@ def counts(region: Region) -> dict[str, int]:
 class Run:
     """One sampling run: what is worked out once, and kept until its end."""
 
-    def __init__(self, acting: Acting, guider: Any):
+    def __init__(self, acting: Acting, guider: Any, latent_size: Size):
         self.guider = guider
         groups: dict[TokenGroup, int] = {}
         self._entries: dict[PatchKey, list[tuple[int, list[RegionKV]]]] = {
@@ -223,6 +161,9 @@ class Run:
             for patch_key, regions in acting.items()
         }
         self.groups = list(groups)
+        self._latent_size = latent_size
+        self._pieces = Pieces()
+        self._canvas: Tensor | None = None
         self._regions = list(dict.fromkeys(region for group in groups for region in group))
         self._per_frame = any(region.per_frame for region in self._regions)
         timed = [region for region in self._regions if region.settings.timed]
@@ -260,33 +201,85 @@ class Run:
                         f"{count} {name} for {plural(latents, 'latent')}: the last are not used"
                     )
 
-    def inputs(
-        self, x: Tensor, t: Tensor, options: Mapping[str, Any], dtype: torch.dtype
-    ) -> LayerInputs | None:
-        """What the layers need for a UNet call on x [chunks * latents, channels, H, W].
+    def cond_batch(self, conds: Sequence[Conds | None], x: Tensor) -> CondBatch | None:
+        """The conditionings that are evaluated on x [latents, channels, H, W].
 
-        None where another pack has cut x so that its conditionings cannot be told.
+        x is the whole latent, or a window of it, which some nodes evaluate once more, or it at
+        another size. None where it is neither: its shape then is not the latent's.
+        """
+        size = (x.shape[-2], x.shape[-1])
+        chunks = resolve(conds, self.guider.conds, size)
+        if size == self._latent_size:
+            self._canvas = x
+            return CondBatch(size, chunks)
+        corner = self._window_corner(x)
+        if corner is None:
+            return CondBatch(size, chunks) if same_shape(size, self._latent_size) else None
+        for key, chunk in chunks.items():
+            area_size = chunk.area[2:] if chunk.area else size
+            area = part_of(chunk.area, *corner, area_size, self._latent_size)
+            chunks[key] = chunk._replace(area=area)
+        return CondBatch(self._latent_size, chunks)
+
+    def _window_corner(self, x: Tensor) -> tuple[int, int] | None:
+        """Where (y, x) a window [latents, channels, h, w] of the latent begins."""
+        if self._canvas is None:
+            return None
+        canvas = WholeCall(self._canvas, None, (CondChunk(True, None),), (0,))
+        window = self._pieces.find(canvas, x, None, self._latent_size)
+        if window is None or window.frames is not None:
+            return None
+        (chunk,) = window.chunks
+        return chunk.area[:2] if chunk.area else (0, 0)
+
+    def inputs(
+        self,
+        x: Tensor,
+        t: Tensor,
+        context: Tensor | None,
+        options: Mapping[str, Any],
+        dtype: torch.dtype,
+    ) -> LayerInputs | None:
+        """What the layers need for a UNet call on x [chunks * latents, channels, H, W] with texts
+        [chunks * latents, tokens, dim].
+
+        None where another pack has cut x so that it cannot be told what it is.
         """
         input_size = (x.shape[-2], x.shape[-1])
-        latent_size, known = options.get(CHUNKS_KEY, (input_size, {}))
-        chunks = chunks_of_call(options, known)
-        latents, rest = divmod(x.shape[0], len(chunks))
-        if rest or not latents:
-            self.warn_once(OTHER_BATCH)
+        batch: CondBatch | None = options.get(BATCH_KEY, CondBatch(input_size, {}))
+        piece = batch and self._piece(x, context, options, batch)
+        if batch is None or piece is None:
+            self.warn_once(OTHER_PIECES)
             return None
-        window = frames(options, latents) if self._per_frame else None
-        call = UNetCall(chunks, latents, latent_size, input_size, window, x.device, dtype)
+        window = piece.frames if self._per_frame else None
+        where = (batch.latent_size, input_size)
+        call = UNetCall(piece.chunks, piece.latents, *where, window, x.device, dtype)
         states: StepStates = ()
         if self._schedule:
             states = self._schedule.states(float(t.flatten()[0]))  # the call's one read
-        return LayerInputs(self, call, states, tuple(options.get("cond_or_uncond") or (0,)))
+        return LayerInputs(self, call, states, piece)
+
+    def _piece(
+        self, x: Tensor, context: Tensor | None, options: Mapping[str, Any], batch: CondBatch
+    ) -> Piece | None:
+        """What a UNet call on x [rows, channels, H, W] is of what ComfyUI meant to call it on."""
+        chunks = chunks_of_call(options, batch.chunks)
+        whole: WholeCall | None = options.get(WHOLE_KEY)
+        if whole is not None and not whole.is_whole(x, len(chunks)):
+            piece = self._pieces.find(whole, x, context, batch.latent_size)
+            return piece and piece.with_frames(frames(options, whole.latents))
+        latents, rest = divmod(len(x), len(chunks))
+        if rest or not latents:
+            return None
+        indices = tuple(options.get("cond_or_uncond") or (0,))
+        return Piece(chunks, indices, latents, frames(options, latents))
 
     def packed_kv(self, call: UNetCall) -> tuple[KVByKey, CopiedKV, str]:
         """Keys and values of every patch, packed for a call; where layers keep those for rows that
         are repeated; their shapes in words."""
-        split = any(splits_latents(group, call) for group in self.groups)
         roles = tuple(chunk.positive for chunk in call.chunks)
-        own = (call.latents, call.window) if split else None
+        unfolded = any(region.unfolded for region in self._regions)
+        own = (call.latents, call.window) if unfolded else None
         key = (roles, own, call.device, call.dtype)
         if key not in self._packed:
             if len(self._packed) == KEPT:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -16,7 +16,8 @@ from ...masks.layout import Area
 # In a model's options, where each part of a run finds the others' work.
 KEY = "ipadapter_regions"
 RUN_KEY = "ipadapter_regions_run"
-CHUNKS_KEY = "ipadapter_regions_chunks"
+BATCH_KEY = "ipadapter_regions_batch"
+WHOLE_KEY = "ipadapter_regions_whole"
 RECORDING_KEY = "ipadapter_regions_recording"
 
 Size = tuple[int, int]  # height and width in cells: of a latent, or of a layer
@@ -35,6 +36,13 @@ class CondChunk(NamedTuple):
 
     positive: bool
     area: Area | None  # None covers everything
+
+
+class CondBatch(NamedTuple):
+    """The conditionings that ComfyUI evaluates together, by uuid and index."""
+
+    latent_size: Size  # of the whole latent
+    chunks: Mapping[tuple[Any, int], CondChunk]
 
 
 class KeyValue(NamedTuple):

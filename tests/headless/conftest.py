@@ -4,29 +4,15 @@ import os
 from pathlib import Path
 
 import pytest
-from ipadapter_pack.tests.comfyui import import_comfyui
+from ipadapter_pack.tests.in_process import THREADS, inference_mode  # noqa: F401
 
-import_comfyui("--cpu", "--use-pytorch-cross-attention")
-
-import folder_paths  # noqa: E402
-import torch  # noqa: E402
-from ipadapter_pack.tests import tiny  # noqa: E402
-from ipadapter_pack.tests.compat import expected  # noqa: E402
-from ipadapter_pack.tests.headless import micro  # noqa: E402
-from ipadapter_pack.workflows.runner.client import Client  # noqa: E402
-from ipadapter_pack.workflows.runner.server import PACK, running  # noqa: E402
-from safetensors.torch import save_file  # noqa: E402
-
-# The models are so small that a second thread only waits.
-THREADS = os.environ.get("IPADAPTER_REGIONS_THREADS", "1")
-torch.set_num_threads(int(THREADS))
-
-
-@pytest.fixture(autouse=True)
-def inference_mode():
-    """ComfyUI runs every node so."""
-    with torch.inference_mode():
-        yield
+import folder_paths  # isort: skip
+from ipadapter_pack.tests import tiny
+from ipadapter_pack.tests.compat import expected
+from ipadapter_pack.tests.headless import micro
+from ipadapter_pack.workflows.runner.client import Client
+from ipadapter_pack.workflows.runner.server import PACK, running
+from safetensors.torch import save_file
 
 
 @pytest.fixture(scope="session", autouse=True)
