@@ -51,6 +51,7 @@ class LayerInputs:
         self._masks = run.masks.ready(call, states)
         self.over_time = False  # whether the model's layers also attend over time
         self.recorder: CallRecorder | None = None  # where attention is recorded
+        self.asked: set[PatchKey] = set()  # which patches were called, unless compiled
         self._fitted: set[PatchKey] = set()
         masks = [None if m is None else len(m) for m in self._masks[call.input_size]]
         # A name for everything about the call that is not the contents of a tensor.
@@ -61,6 +62,8 @@ class LayerInputs:
     ) -> RowMap | None:
         """Which conditionings a layer's queries [batch, queries, heads * dim] belong to; None where
         they are not this call's, one per cell of the layer and latent. ``k``: the text's keys."""
+        if not torch.compiler.is_compiling():
+            self.asked.add(patch_key)
         layer_size = options["activations_shape"][2:]
         if len(layer_size) != 2 or q.shape[1] != layer_size[0] * layer_size[1]:
             return None  # a video model's attention over time comes by here too
@@ -133,6 +136,10 @@ OTHER_BATCH = (
     "another node changes the batch inside the model in a way that cannot be followed: references "
     "are left out where it does"
 )
+LOST_LAYERS = (
+    "in {} of the {} layers with references another node replaces the attention and does not call "
+    "ours: references are left out there; put that node before Apply IPAdapter"
+)
 
 
 def plural(count: int, word: str) -> str:
@@ -164,6 +171,7 @@ class Run:
         self._latent_size = latent_size
         self._pieces = Pieces()
         self._canvas: Tensor | None = None
+        self._layers_checked = False
         self._regions = list(dict.fromkeys(region for group in groups for region in group))
         self._per_frame = any(region.per_frame for region in self._regions)
         timed = [region for region in self._regions if region.settings.timed]
@@ -200,6 +208,15 @@ class Run:
                     self.warn_once(
                         f"{count} {name} for {plural(latents, 'latent')}: the last are not used"
                     )
+
+    def warn_about_layers(self, asked: set[PatchKey]) -> None:
+        """Say, after the run's first UNet call, of which layers another node has taken ours away."""
+        if not self._layers_checked:
+            self._layers_checked = True
+            layers = {patch_key.layer for patch_key in self._entries}
+            lost = {patch_key.layer for patch_key in self._entries.keys() - asked}
+            if lost:
+                self.warn_once(LOST_LAYERS.format(len(lost), len(layers)))
 
     def cond_batch(self, conds: Sequence[Conds | None], x: Tensor) -> CondBatch | None:
         """The conditionings that are evaluated on x [latents, channels, H, W].

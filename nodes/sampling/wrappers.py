@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from comfy.patcher_extension import WrappersMP
+from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
 from torch import Tensor
 
 from .conds import chunks_of_call
@@ -79,13 +80,23 @@ def wrappers(acting: Acting) -> dict[str, Callable[..., Any]]:
             options = {**options, KEY: inputs}
             # torch.compile guards on the names of a UNet's arguments, not on these options.
             kwargs[f"{KEY}_{inputs.structure}"] = True
-        return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
+        out = executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
+        if run and inputs and not is_compiled(executor.class_obj.diffusion_model, options):
+            run.warn_about_layers(inputs.asked)
+        return out
 
     return {
         WrappersMP.OUTER_SAMPLE: outer_sample,
         WrappersMP.CALC_COND_BATCH: calc_cond_batch,
         WrappersMP.APPLY_MODEL: apply_model,
     }
+
+
+def is_compiled(unet: Any, options: Mapping[str, Any]) -> bool:
+    """Whether any of the UNet is compiled: compiled layers do not say that they were called."""
+    if COMPILE_KEY in options.get("wrappers", {}).get(WrappersMP.APPLY_MODEL, {}):
+        return True
+    return any(type(module).__name__ == "OptimizedModule" for module in unet.modules())
 
 
 def whole_calls(inner: Callable[..., Any] | None) -> Callable[..., Any]:
