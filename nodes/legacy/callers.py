@@ -105,14 +105,9 @@ def as_list(kind: str, *options: dict[str, Any]) -> tuple[Any, ...]:
 
 # What the apply nodes of version 1 called weight types; version 2 took them for linear.
 VERSION_1 = ("original", "channel penalty")
-OF_ALL_REGIONS = (
-    "model",
-    "ipadapter",
-    "combine_embeds",
-    "embeds_scaling",
-    "image_negative",
-    "clip_vision",
-)
+OF_ALL_REGIONS = (  # the inputs of IPAdapter from Params
+    "model", "ipadapter", "combine_embeds", "embeds_scaling", "image_negative", "clip_vision",
+)  # fmt: skip
 
 
 def apply_pictures(  # noqa: PLR0913
