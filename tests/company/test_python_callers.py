@@ -402,6 +402,14 @@ def test_scripts_apply_as_the_node_does(bundle, node_id, inputs):
     assert_same(call(node_id, model=model(), **inputs)[0], expected, batch=2)
 
 
+def test_scripts_weigh_the_composition_apart(bundle):
+    """Which no node with that weight type has an input for: without it, the style is left."""
+    both = {"weight_type": "style and composition", "weight_composition": 0.0}
+    ours = call("IPAdapterAdvanced", model(), bundle, image=PHOTO, weight=0.5, **both)[0]
+    inputs = {"image": PHOTO, "weight": 0.5, "weight_type": "style transfer"}
+    assert_same(ours, execute("IPAdapterAdvanced", model=model(), ipadapter=bundle, **inputs)[0])
+
+
 @pytest.mark.parametrize("batch", ["", "Batch"])
 def test_scripts_apply_two_pictures(batch):
     node_id, value = f"IPAdapterStyleComposition{batch}", easy_bundle("SDXL")
@@ -445,8 +453,9 @@ def test_scripts_load_faces_without_a_lora_unless_they_say_how_strong(
 
 
 def test_scripts_prepare_pictures():
-    ours = call("PrepImageForClipVision", OTHER)[0]
-    expected = execute("PrepImageForClipVision", image=OTHER, crop_position="center")[0]
+    tall = tiny.picture(2, 96, 48)
+    ours = call("PrepImageForClipVision", tall)[0]
+    expected = execute("PrepImageForClipVision", image=tall, crop_position="center")[0]
     assert torch.equal(ours, expected)
     ours = call("PrepImageForClipVision", OTHER, "BICUBIC", "left", 0.3)[0]
     named = {"interpolation": "BICUBIC", "crop_position": "left", "sharpening": 0.3}
