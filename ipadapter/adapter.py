@@ -62,6 +62,18 @@ class IPAdapter(nn.Module):
             )
         return adapter.requires_grad_(False).eval()
 
+    def as_file(self) -> dict[str, dict[str, Tensor]]:
+        """The tensors under the names that they have in adapter files, nested as in a .bin."""
+        weights = self.state_dict()
+        return {
+            "image_proj": self.projection.state_dict(),
+            "ip_adapter": {
+                f"{2 * i + 1}.{name}.weight": weights[f"{name}.{i}.weight"]
+                for i in range(len(self.widths))
+                for name in ("to_k_ip", "to_v_ip")
+            },
+        }
+
     def key_and_value(self, layer: int, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Image tokens [images, tokens, context] -> K and V of a layer, [images, tokens, width]"""
         return self.to_k_ip[layer](tokens), self.to_v_ip[layer](tokens)

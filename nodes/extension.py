@@ -8,7 +8,7 @@ from comfy_api.latest import ComfyExtension, io
 
 import nodes as comfyui_nodes
 
-from .legacy import compat, prompts
+from .legacy import callers, compat, prompts
 from .legacy.files import FILES as LEGACY_FILES
 from .loading import adapter, auto, insightface, openclip
 from .masking import adjust, color, color_map, draw, latent, preview
@@ -31,6 +31,7 @@ class IPAdapterRegions(ComfyExtension):
         register_model_folder("ipadapter")
         register_model_folder("insightface")
         prompts.register()
+        callers.register()
         if compat.default() != compat.FAITHFUL:
             text = "IPAdapter Regions: nodes of ComfyUI_IPAdapter_plus start with compat %s"
             logging.info(text, compat.default())

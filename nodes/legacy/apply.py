@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from comfy_api.latest import io
+from torch import Tensor
 
 from ...ipadapter.errors import IPAdapterError
 from ..shared.node import Node
@@ -43,22 +44,24 @@ class IPAdapter(Node):
         )
 
     @classmethod
-    def execute(
-        cls,
-        ipadapter: Any,
-        weight_type: str = "standard",
-        **inputs: Any,
-    ) -> io.NodeOutput:
-        loaded, clip_vision, _ = encoders_of(ipadapter)
-        if clip_vision is None and loaded.projection.feature is not None:
-            raise IPAdapterError(
-                "ipadapter: this loader brings no image encoder, and IPAdapter has no input for "
-                "one; load with IPAdapter Unified Loader or IPAdapter Auto Loader, or use "
-                f"{APPLY}"
-            )
-        weight_type = SIMPLE.get(weight_type, weight_type)
-        inputs |= {"ipadapter": ipadapter, "weight_type": weight_type}
-        return io.NodeOutput(apply(ApplyInputs(**inputs))[0])
+    def execute(cls, **inputs: Any) -> io.NodeOutput:
+        return io.NodeOutput(apply_simple(**inputs)[0])
+
+
+def apply_simple(
+    ipadapter: Any, weight_type: str = "standard", **inputs: Any
+) -> tuple[Any, Tensor | None]:
+    """A clone of the model with the pictures in it, and the faces that were found in them."""
+    loaded, clip_vision, _ = encoders_of(ipadapter)
+    if clip_vision is None and loaded.projection.feature is not None:
+        raise IPAdapterError(
+            "ipadapter: this loader brings no image encoder, and IPAdapter has no input for "
+            "one; load with IPAdapter Unified Loader or IPAdapter Auto Loader, or use "
+            f"{APPLY}"
+        )
+    weight_type = SIMPLE.get(weight_type, weight_type)
+    inputs |= {"ipadapter": ipadapter, "weight_type": weight_type}
+    return apply(ApplyInputs(**inputs))
 
 
 class IPAdapterAdvanced(Node):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from comfy_api.latest import io
 from torch import Tensor
@@ -21,12 +20,9 @@ from .sockets import WEIGHT, Socket, model_output, number, old_node, sockets
 
 ParamsSocket = io.Custom("IPADAPTER_PARAMS")
 
-
-class Params(NamedTuple):
-    """What IPAdapter Regional Conditioning was given for its picture."""
-
-    image: Tensor
-    settings: Settings
+# Each region's settings in a list, by the names that version 2 gave them: other packs join them too.
+Params = Mapping[str, list[Any]]
+KEYS = ("image", "attn_mask", "weight", "weight_type", "start_at", "end_at")
 
 
 def params_output(tooltip: str) -> Any:
@@ -97,14 +93,9 @@ class IPAdapterRegionalConditioning(Node):
             None if text is None else in_mask(text, mask, prompt_weight)
             for text in (positive, negative)
         )
-        settings = Settings(
-            weight=image_weight,
-            weight_type=weight_type,
-            start_at=start_at,
-            end_at=end_at,
-            attn_mask=mask,
-        )
-        return io.NodeOutput((Params(image, settings),), *texts)
+        region = (image, mask, image_weight, weight_type, start_at, end_at)
+        params = {key: [value] for key, value in zip(KEYS, region, strict=True)}
+        return io.NodeOutput(params, *texts)
 
 
 class IPAdapterCombineParams(Node):
@@ -130,20 +121,26 @@ class IPAdapterCombineParams(Node):
     @classmethod
     def execute(
         cls,
-        params_1: Sequence[Params],
-        params_2: Sequence[Params],
-        params_3: Sequence[Params] = (),
-        params_4: Sequence[Params] = (),
-        params_5: Sequence[Params] = (),
+        params_1: Params,
+        params_2: Params,
+        params_3: Params | None = None,
+        params_4: Params | None = None,
+        params_5: Params | None = None,
     ) -> io.NodeOutput:
-        given = (params_1, params_2, params_3, params_4, params_5)
-        for i, params in enumerate(given, 1):
-            check_params(params, f"params_{i}")
-        return io.NodeOutput(tuple(region for params in given for region in params))
+        given = {"params_1": params_1, "params_2": params_2}
+        more = {"params_3": params_3, "params_4": params_4, "params_5": params_5}
+        given |= {name: params for name, params in more.items() if params is not None}
+        for name, params in given.items():
+            check_params(params, name)
+        every = given.values()
+        joined = {key: [value for params in every for value in params[key]] for key in KEYS}
+        return io.NodeOutput(joined)
 
 
-def check_params(value: object, name: str) -> None:
-    if not isinstance(value, tuple) or not all(isinstance(each, Params) for each in value):
+def check_params(value: Any, name: str) -> None:
+    """Refuse what does not have the same number of each setting."""
+    listed = isinstance(value, Mapping) and all(isinstance(value.get(key), list) for key in KEYS)
+    if not listed or len({len(value[key]) for key in KEYS}) > 1:
         raise IPAdapterError(
             f"{name}: a {type(value).__name__} is no region; connect IPAdapter Regional Conditioning"
         )
@@ -175,7 +172,7 @@ class IPAdapterFromParams(Node):
         cls,
         model: Any,
         ipadapter: Any,
-        ipadapter_params: Sequence[Params],
+        ipadapter_params: Params,
         combine_embeds: str = CONCAT,
         embeds_scaling: str = "V only",
         image_negative: Tensor | None = None,
@@ -186,16 +183,19 @@ class IPAdapterFromParams(Node):
         encoders = encoders_of(ipadapter, clip_vision)
         if image_negative is not None:
             check_image(image_negative, "image_negative")
-        for i, (image, region) in enumerate(ipadapter_params, 1):
-            settings = replace(
-                region, combine_embeds=combine_embeds, embeds_scaling=embeds_scaling, compat=compat
-            )
+        shared = {
+            "combine_embeds": combine_embeds,
+            "embeds_scaling": embeds_scaling,
+            "compat": compat,
+        }
+        regions = zip(*(ipadapter_params[key] for key in KEYS), strict=True)
+        for i, (image, *region) in enumerate(regions, 1):
+            settings = Settings(**dict(zip(KEYS[1:], region, strict=True)), **shared)
             try:
                 model, _ = apply_picture(model, encoders, image, image_negative, settings)
             except IPAdapterError as error:
                 raise IPAdapterError(f"params {i}: {error}") from error
-        masks = [params.settings.attn_mask for params in ipadapter_params]
-        return io.NodeOutput(with_frames_of(model, masks))
+        return io.NodeOutput(with_frames_of(model, ipadapter_params["attn_mask"]))
 
 
 SUCCESSOR = "Apply IPAdapter Regions"

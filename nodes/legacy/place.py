@@ -236,9 +236,9 @@ def beyond(part: str, count: int) -> bool:
 
 def encoders_of(ipadapter: Any, clip_vision: Any = None, insightface: Any = None) -> Encoders:
     """An adapter with what is connected, else with what its loader brought."""
-    loaded, brought, faces, _ = accept_adapter(ipadapter)
+    adapter = accept_adapter(ipadapter)
     return Encoders(
-        loaded,
-        brought if clip_vision is None else clip_vision,
-        faces if insightface is None else insightface,
+        adapter.loaded,
+        adapter.clip_vision if clip_vision is None else clip_vision,
+        adapter.insightface if insightface is None else insightface,
     )

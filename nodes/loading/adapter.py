@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import comfy.model_management
 import comfy.model_patcher
@@ -18,15 +19,18 @@ from ...ipadapter.adapter import IPAdapter
 from ...ipadapter.base_models import Layer, base_model_name
 from ...ipadapter.checkpoint import read_checkpoint
 from ...ipadapter.errors import IPAdapterError
+from ...ipadapter.face_projections import UnnormPortrait
 from ...ipadapter.projections import Projection
+from ...ipadapter.published import named_v2
 from ..model.layers import LayerShape, find_layers
 from ..shared.files import InUse, full_path, read_file
 from ..shared.inputs import CATEGORY, IPAdapterSocket
 from ..shared.node import Node
+from .as_dictionary import AsDictionary
 from .feature_cache import FeatureCache
 
 
-class LoadedAdapter:
+class LoadedAdapter(AsDictionary):
     """The value of an IPADAPTER socket: one adapter under ComfyUI's memory management."""
 
     def __init__(self, content: object, file: str):
@@ -53,6 +57,20 @@ class LoadedAdapter:
         """Tells this adapter's projection from all others, whatever the file is called."""
         return self.projection.digest()
 
+    @property
+    def dictionary(self) -> Mapping[str, Any]:
+        """The file's tensors by their names, and what version 2 read from the file's name."""
+        halves = self.adapter.as_file()
+        flags = {
+            "faceidplusv2": self.projection.versions and named_v2(self.name),
+            "portraitunnorm": isinstance(self.projection, UnnormPortrait),
+        }
+        return {
+            "image_proj": halves["image_proj"],
+            "ip_adapter": halves["ip_adapter"] | self.lora,
+            **{flag: True for flag, is_set in flags.items() if is_set},
+        }
+
     def load(self) -> IPAdapter:
         """The adapter, on the device where it is to run."""
         comfy.model_management.load_models_gpu([self.patcher])
@@ -67,13 +85,22 @@ class NamedAdapter(LoadedAdapter):
         self.name, self.loaded = name, loaded
 
 
-class AdapterBundle(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class AdapterBundle(AsDictionary):
     """An adapter, and what a loader that knows what belongs together brought with it."""
 
     loaded: LoadedAdapter
     clip_vision: Any = None
     insightface: Any = None
     lora_strength: float = 1.0  # of the LoRA that belongs to the adapter
+
+    @property
+    def dictionary(self) -> Mapping[str, Any]:
+        return {
+            "ipadapter": {"file": self.loaded.file, "model": self.loaded},
+            "clipvision": {"file": None, "model": self.clip_vision},
+            "insightface": {"provider": None, "model": self.insightface},
+        }
 
 
 def check_model(model: Any, loaded: LoadedAdapter) -> None:

@@ -118,7 +118,8 @@ class EncodeReference(Node):
         enhance_ratio: float = 0.5,
         image_negative: Tensor | None = None,
     ) -> io.NodeOutput:
-        loaded, brought, *_ = accept_adapter(ipadapter)
+        adapter = accept_adapter(ipadapter)
+        loaded = adapter.loaded
         refuse_faces(loaded)
         check_image(image, "image")
         if image_negative is not None:
@@ -126,7 +127,7 @@ class EncodeReference(Node):
         elif noise > 0:
             image_negative = pick(NOISES, noise_type, "noise_type").value(image, noise)
         factors = torch.tensor(picture_weights(weights, len(image)))
-        encoder = clip_vision if clip_vision is not None else brought
+        encoder = clip_vision if clip_vision is not None else adapter.clip_vision
         positive = picture_features(loaded, encoder, image)
         negative = negative_features(loaded, encoder, image_negative, positive)
         if enhance_tiles > 1 and enhance_ratio > 0:

@@ -162,16 +162,16 @@ def apply_source(
     settings: RegionSettings,
 ) -> Any:
     """A clone of the model with what the source gives in a region of these settings."""
-    loaded, brought, _, lora_strength = adapter
+    loaded = adapter.loaded
     check_model(model, loaded)
     if source.image is not None:
-        encoder = clip_vision if clip_vision is not None else brought
+        encoder = clip_vision if clip_vision is not None else adapter.clip_vision
         reference = encode_reference(
             loaded, encoder, source.image, source.image_negative, source.noise
         )
     else:
         reference = check_adapter(source.reference, loaded)
-    return apply_region(model, loaded, reference, lora_strength, settings)
+    return apply_region(model, loaded, reference, adapter.lora_strength, settings)
 
 
 def apply_region(

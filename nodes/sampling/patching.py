@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import comfy.model_management
 import torch
@@ -65,6 +65,14 @@ class AttentionPatch:
             probe = inputs.probe(group, kv, layer_size, rows)
             out = add_references(out, q, kv, mask, attention, probe)
         return out
+
+    def add(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """What some packs call on whatever they find at a layer, to change it for every model."""
+        raise IPAdapterError(
+            "a node of another pack (InstantID, PuLID, ComfyUI_IPAdapter_plus) comes after Apply "
+            "IPAdapter and would change it for other branches too: put that node before Apply "
+            "IPAdapter"
+        )
 
     def __copy__(self) -> AttentionPatch:
         return self

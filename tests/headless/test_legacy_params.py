@@ -55,7 +55,7 @@ SETTINGS = [
 def test_it_is_the_chain_of_apply_nodes(layout, shared):
     loaded = adapter(layout)
     pictures = [tiny.picture(i, batch=2) for i in range(len(SETTINGS))]
-    chain, all_params = tiny.shared_model(layout), ()
+    chain, all_params = tiny.shared_model(layout), None
     for picture, settings in zip(pictures, SETTINGS, strict=True):
         settings = dict(settings)
         mask, weight = settings.pop("mask", None), settings.pop("weight", 1.0)
@@ -66,7 +66,7 @@ def test_it_is_the_chain_of_apply_nodes(layout, shared):
         one = IPAdapterRegionalConditioning.execute(
             image=picture, image_weight=weight, mask=mask, **settings
         )[0]
-        all_params = IPAdapterCombineParams.execute(all_params, one)[0]
+        all_params = IPAdapterCombineParams.execute(all_params, one)[0] if all_params else one
     ours = tiny.sample(from_params(loaded, all_params, **shared), layout=layout)
     assert torch.equal(ours, tiny.sample(chain, layout=layout))
     assert not torch.equal(ours, tiny.sample(tiny.shared_model(layout), layout=layout))
@@ -75,9 +75,11 @@ def test_it_is_the_chain_of_apply_nodes(layout, shared):
 def test_five_are_joined_in_their_order():
     five = [params(i) for i in range(5)]
     joined = IPAdapterCombineParams.execute(*five)[0]
-    assert joined == tuple(one for (one,) in five)
+    assert joined.keys() == five[0].keys()
+    for key, values in joined.items():
+        assert [id(value) for value in values] == [id(one[key][0]) for one in five]
     inputs = {"params_1": five[0], "params_2": five[1], "params_4": joined}
-    assert len(IPAdapterCombineParams.execute(**inputs)[0]) == 7
+    assert len(IPAdapterCombineParams.execute(**inputs)[0]["image"]) == 7
 
 
 def test_weight_zero_changes_nothing(loaded):
@@ -156,9 +158,17 @@ def test_bad_images_are_refused_by_name(loaded, image, problem):
 
 
 def test_an_error_says_in_which_region(loaded):
-    given = (*params(0), *params(1, weight_type="backwards"))
+    given = IPAdapterCombineParams.execute(params(0), params(1, weight_type="backwards"))[0]
     with pytest.raises(IPAdapterError, match=r"^params 2: .*backwards"):
         from_params(loaded, given)
+
+
+@pytest.mark.parametrize("value", [(), {"image": []}, {**params(0), "weight": []}])
+def test_what_is_no_region_is_refused_by_name(loaded, value):
+    with pytest.raises(IPAdapterError, match=r"^params_2: a \w+ is no region; connect"):
+        IPAdapterCombineParams.execute(params(0), value)
+    with pytest.raises(IPAdapterError, match=r"^ipadapter_params: a \w+ is no region; connect"):
+        from_params(loaded, value)
 
 
 def test_ranges_and_masks_without_effect_are_told(caplog):

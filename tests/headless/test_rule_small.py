@@ -72,8 +72,8 @@ def test_small_a_changed_file_is_read_again(tmp_path):
 def test_small_another_packs_adapter_goes_with_its_tensors(wrap):
     file = tiny.adapter_file(tiny.widths(tiny.shared_model()))
     file["ip_adapter"] = {key: wrap(t) for key, t in file["ip_adapter"].items()}
-    alive = weakref.ref(load.accept_adapter(file)[0])
-    assert load.accept_adapter(file)[0] is alive()
+    alive = weakref.ref(load.accept_adapter(file).loaded)
+    assert load.accept_adapter(file).loaded is alive()
     del file
     gc.collect()
     assert alive() is None
