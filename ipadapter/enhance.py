@@ -13,6 +13,7 @@ import math
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 from .errors import IPAdapterError
@@ -44,12 +45,14 @@ def pooled(features: Tensor, tiles: int) -> Tensor:
         return features.mean(0, keepdim=True)
     side = math.isqrt(features.shape[1])  # of the square grid of patches
     before = features.shape[1] - side**2
-    patches = features[:, before:].reshape(tiles, tiles, side, side, -1)
-    grid = (
-        patches.transpose(1, 2).flatten(2, 3).flatten(0, 1)
-    )  # [tiles * side, tiles * side, width]
-    cells = F.avg_pool2d(grid.movedim(-1, 0), tiles).flatten(1).T  # [side * side, width]
-    return torch.cat([features[:, :before].mean(0), cells])[None]
+    grid = rearrange(
+        features[:, before:],
+        "(down right) (h w) width -> width (down h) (right w)",
+        down=tiles,
+        h=side,
+    )
+    patches = rearrange(F.avg_pool2d(grid, tiles), "width h w -> (h w) width")
+    return torch.cat([features[:, :before].mean(0), patches])[None]
 
 
 def mixed(whole: Tensor, parts: Tensor, ratio: float) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import torch
+from einops import rearrange, repeat
 from torch import Tensor
 
 from .errors import IPAdapterError, pick
@@ -31,21 +31,23 @@ def fit(image: Tensor, mode: str, position: str, size: int) -> Tensor:
 
     An encoder of that size sees them unchanged. ``position`` is for the mode crop only.
     """
-    return pick(MODES, mode, "mode").value(rgb(image), size, position).movedim(1, -1)
+    squares = pick(MODES, mode, "mode").value(rgb(image), size, position)
+    return rearrange(squares, "images c h w -> images h w c")
 
 
 def crop(pixels: Tensor, size: int, position: str) -> Tensor:
     """The largest square of pixels [images, 3, H, W], as [images, 3, size, size]."""
     place = pick(POSITIONS, position, "crop_position").value
-    return fit_to_encoder(pixels.movedim(1, -1), size, place).movedim(-1, 1)
+    image = rearrange(pixels, "images c h w -> images h w c")
+    return rearrange(fit_to_encoder(image, size, place), "images h w c -> images c h w")
 
 
 def pad(pixels: Tensor, size: int, position: str) -> Tensor:
     """The whole of pixels [images, 3, H, W], with borders that mean nothing to CLIP."""
     longer = max(pixels.shape[-2:])
     height, width = (max(1, size * side // longer) for side in pixels.shape[-2:])
-    nothing = pixels.new_tensor(CLIP_MEAN).view(3, 1, 1)
-    square = nothing.expand(len(pixels), 3, size, size).clone()
+    nothing = pixels.new_tensor(CLIP_MEAN)
+    square = repeat(nothing, "c -> images c h w", images=len(pixels), h=size, w=size).clone()
     down, right = (size - height) // 2, (size - width) // 2
     square[..., down : down + height, right : right + width] = resized(pixels, height, width)
     return square
@@ -71,7 +73,8 @@ def tiles(pixels: Tensor, size: int, position: str) -> Tensor:
     spare = small.shape[along] - size
     count = 1 + math.ceil(spare / size)
     starts = [round(spare * i / max(count - 1, 1)) for i in range(count)]
-    return torch.stack([small.narrow(along, start, size) for start in starts], 1).flatten(0, 1)
+    squares = [small.narrow(along, start, size) for start in starts]
+    return rearrange(squares, "tiles images c h w -> (images tiles) c h w")
 
 
 # (pixels [images, 3, H, W], size, position) -> [images or tiles, 3, size, size]

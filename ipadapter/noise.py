@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from .options import Option
@@ -56,11 +57,11 @@ def shuffled(pixels: Tensor, sigma: float, generator: torch.Generator, functiona
     shift = [torch.rand(1, 1, SIZE, SIZE, generator=generator) * 2 - 1 for _ in "xy"]
     if sigma > 0:
         shift = [functional.gaussian_blur(s, [kernel, kernel], [sigma, sigma]) for s in shift]
-    displacement = torch.cat(shift, 1).movedim(1, -1) * ALPHA / SIZE  # [1, SIZE, SIZE, 2]
+    displacement = rearrange(torch.cat(shift, 1), "1 xy h w -> 1 h w xy") * ALPHA / SIZE
     pixels = functional.elastic_transform(pixels, displacement, fill=[0.0] * 3)
     for _ in "xy":
         torch.rand(1, generator=generator)
-    return pixels.flip(-1, -2).movedim(1, -1)
+    return rearrange(pixels.flip(-1, -2), "images c h w -> images h w c")
 
 
 def faded(image: Tensor, noise: float) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 Tensors = dict[str, Tensor]
@@ -74,9 +75,12 @@ class PerceiverAttention(nn.Module):
         latents = self.norm2(latents)
         seen = torch.cat([self.norm1(features), latents], dim=1)
         qkv = [self.to_q(latents), *self.to_kv(seen).chunk(2, dim=-1)]
-        q, k, v = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in qkv)
-        out = F.scaled_dot_product_attention(q, k, v)  # [images, heads, tokens, dim_head]
-        return self.to_out(out.transpose(1, 2).flatten(2))
+        q, k, v = (
+            rearrange(x, "images tokens (heads dim) -> images heads tokens dim", heads=self.heads)
+            for x in qkv
+        )
+        out = F.scaled_dot_product_attention(q, k, v)
+        return self.to_out(rearrange(out, "images heads tokens dim -> images tokens (heads dim)"))
 
 
 def feed_forward(dim: int, hidden: int, operations: Any) -> nn.Sequential:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from einops import rearrange
 from PIL import Image
 from torch import Tensor
 
@@ -21,6 +22,8 @@ def pillow_resized(pixels: Tensor, height: int, width: int, interpolation: str) 
     Eight bits as torchvision's to_pil_image makes them: rounded down.
     """
     resample = pick(FILTERS, interpolation, "interpolation")
-    pictures = (pixels.clamp(0, 1) * 255).byte().movedim(1, -1).cpu().numpy()
+    levels = (pixels.clamp(0, 1) * 255).byte()
+    pictures = rearrange(levels, "images c h w -> images h w c").cpu().numpy()
     scaled = [np.asarray(Image.fromarray(p).resize((width, height), resample)) for p in pictures]
-    return torch.as_tensor(np.stack(scaled)).movedim(-1, 1).float() / 255
+    levels = rearrange(torch.as_tensor(np.stack(scaled)), "images h w c -> images c h w")
+    return levels.float() / 255

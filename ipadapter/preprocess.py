@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 CENTER = (0.5, 0.5)  # how far down and to the right, as a part of what is to be cut off
@@ -20,7 +21,7 @@ def fit_to_encoder(image: Tensor, size: int, place: tuple[float, float] = CENTER
         height, width = pixels.shape[-2:]
         down, right = int((height - size) * place[0]), int((width - size) * place[1])
         pixels = pixels[..., down : down + size, right : right + size]
-    return pixels.movedim(1, -1)
+    return rearrange(pixels, "images c h w -> images h w c")
 
 
 def shorter_side(pixels: Tensor, size: int) -> Tensor:
@@ -38,4 +39,5 @@ def resized(pixels: Tensor, height: int, width: int) -> Tensor:
 
 def rgb(image: Tensor) -> Tensor:
     """[images, H, W, 1, 3 or 4 channels] -> float32 [images, 3, H, W], without alpha."""
-    return image[..., :3].movedim(-1, 1).float().expand(-1, 3, -1, -1)
+    pixels = rearrange(image[..., :3], "images h w c -> images c h w")
+    return pixels.float().expand(-1, 3, -1, -1)

@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
+from einops import rearrange
 from PIL import ImageColor
 from torch import Tensor
 
@@ -78,7 +79,7 @@ def _nearest_color(levels: Tensor, palette: Tensor) -> tuple[Tensor, Tensor]:
 
     By |color - x|^2 less |x|^2: whole numbers, which float32 holds exactly.
     """
-    planes = levels.movedim(-1, 0).flatten(1).float()
+    planes = rearrange(levels, "h w rgb -> rgb (h w)").float()
     squares = palette.square().sum(dim=1, keepdim=True) - 2 * palette @ planes
     least, own = squares.min(dim=0)
     off = (least + planes.square().sum(dim=0)).sqrt()
@@ -140,7 +141,7 @@ def _flat_nearby(flat: Tensor) -> Tensor:
 
 def is_flat(levels: Tensor) -> Tensor:
     """Where 8-bit levels [H, W, 3] hardly change from pixel to pixel: bool [H, W]."""
-    planes = levels.movedim(-1, 0)
+    planes = rearrange(levels, "h w rgb -> rgb h w")
     span = _join_around(planes, 1, torch.maximum) - _join_around(planes, 1, torch.minimum)
     return (span <= FLAT).all(dim=0)
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 import torch
+from einops import rearrange
 from torch import Tensor
 from torch.nn.functional import avg_pool3d, interpolate, max_pool3d
 
@@ -64,7 +65,8 @@ def _small(picture: Tensor) -> Tensor:
     if shrink == 1:
         return rgba
     size = [max(side // shrink, 1) for side in alpha.shape[:2]]
-    small = interpolate(rgba.movedim(-1, 0)[None].float(), size, mode="area")[0].movedim(0, -1)
+    planes = rearrange(rgba, "h w rgba -> 1 rgba h w").float()
+    small = rearrange(interpolate(planes, size, mode="area"), "1 rgba h w -> h w rgba")
     small[..., 3] = (small[..., 3] > 254.5) * 255
     return small.round().to(torch.uint8)
 

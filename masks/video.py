@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
+from einops import repeat
 from torch import Tensor
 from torch.nn.functional import adaptive_max_pool2d
 
@@ -64,8 +65,9 @@ def reduce_time(frames: Tensor, groups: Sequence[Group], reduce: str) -> Tensor:
 
 def in_pixels(cells: Tensor, groups: Sequence[Group], ratio: int) -> Tensor:
     """[videos, latent frames, h, w] -> [videos * frames, h * ratio, w * ratio], in blocks."""
-    frames = cells.repeat_interleave(torch.tensor([b - a for a, b in groups]), dim=1).flatten(0, 1)
-    return frames.repeat_interleave(ratio, dim=-2).repeat_interleave(ratio, dim=-1)
+    frames = cells.repeat_interleave(torch.tensor([b - a for a, b in groups]), dim=1)
+    blocks = "videos frames h w -> (videos frames) (h down) (w right)"
+    return repeat(frames, blocks, down=ratio, right=ratio)
 
 
 def highest(mask: Tensor, height: int, width: int) -> Tensor:

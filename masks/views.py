@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from einops import rearrange, repeat
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -43,7 +44,8 @@ def attention_levels(mask: Tensor, grid: tuple[int, int], image: Tensor | None =
     """
     size = panel_size(grid)
     if image is not None:
-        image = to_grid(image.float().movedim(-1, 0), *size).movedim(0, -1)
+        planes = to_grid(rearrange(image.float(), "h w c -> c h w"), *size)
+        image = rearrange(planes, "c h w -> h w c")
     panels: list[tuple[Tensor, Tensor]] = []
     for level, (rows, columns) in zip(LEVELS, pyramid(*grid), strict=False):
         cells = to_grid(enlarged(to_grid(mask, rows, columns), *size), *size)
@@ -61,7 +63,7 @@ def panel_size(grid: tuple[int, int]) -> tuple[int, int]:
 def enlarged(cells: Tensor, height: int, width: int) -> Tensor:
     """[rows, columns] -> at least [height, width], in whole and hard-edged blocks per cell."""
     down, right = (math.ceil(n / m) for n, m in zip((height, width), cells.shape, strict=True))
-    return cells.repeat_interleave(down, 0).repeat_interleave(right, 1)
+    return repeat(cells, "rows columns -> (rows down) (columns right)", down=down, right=right)
 
 
 def written(text: str) -> Tensor:

@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # Folder -> which others of ours it may import, and which packages beside the standard library's.
 # What is not listed is not allowed, ComfyUI above all.
 PURE = {
-    "masks": (set(), {"torch", "PIL", "numpy", "scipy"}),
-    "ipadapter": (set(), {"torch", "torchvision", "numpy", "cv2", "PIL"}),
+    "masks": (set(), {"torch", "einops", "PIL", "numpy", "scipy"}),
+    "ipadapter": (set(), {"torch", "torchvision", "einops", "numpy", "cv2", "PIL"}),
     "weight_types": ({"ipadapter"}, {"torch", "numpy"}),
     "nodes/legacy/formulas": ({"ipadapter", "weight_types", "nodes"}, {"torch", "torchvision"}),
 }

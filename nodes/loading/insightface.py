@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from comfy_api.latest import io
+from einops import rearrange
 from torch import Tensor
 
 from ...ipadapter import faces
@@ -108,7 +109,7 @@ def read_faces(
     """The chosen faces of a picture [H, W, channels], which messages call ``picture <number>``."""
     check_app(app)
     choice, crop, size, sizes = request
-    pixels = rgb(picture[None])[0].movedim(0, -1).clamp(0, 1)
+    pixels = rearrange(rgb(picture[None]), "1 c h w -> h w c").clamp(0, 1)
     pixels = (pixels * 255).round().to(torch.uint8).cpu().numpy()
     found = faces.find(app, pixels, sizes)
     if not found:

@@ -13,6 +13,7 @@ import folder_paths
 import torch
 import torch.nn.functional as F
 from comfy_api.latest import io
+from einops import rearrange
 from torch import Tensor
 
 from ...ipadapter.errors import IPAdapterError
@@ -107,7 +108,8 @@ class OpenCLIPVision:
     def pixel_values(self, image: Tensor, crop: bool) -> Tensor:
         """[images, H, W, 3+] -> normalized [images, 3, size, size], from 8 bits as in core."""
         if crop:
-            pixels = fit_to_encoder(image, self.image_size).movedim(-1, 1)
+            square = fit_to_encoder(image, self.image_size)
+            pixels = rearrange(square, "images h w c -> images c h w")
         else:
             size = (self.image_size, self.image_size)
             pixels = F.interpolate(rgb(image), size=size, mode="bicubic", antialias=True)

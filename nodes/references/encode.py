@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import comfy.model_management
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from ...ipadapter.encoders import Encoder, encoder_that_gives
@@ -70,7 +71,7 @@ Prepare = Callable[[Tensor, int], Tensor]
 def unprepared(image: Tensor, size: int) -> Tensor:
     """Pictures [images, H, W, channels] as they are: the encoder's own node fits them, as it does for
     all other uses."""
-    return rgb(image).movedim(1, -1)
+    return rearrange(rgb(image), "images c h w -> images h w c")
 
 
 def picture_features(

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, NoReturn
 import comfy.model_management
 import torch
 from comfy.ldm.modules.attention import optimized_attention
+from einops import rearrange, repeat
 from torch import Tensor
 
 from ...ipadapter.adapter import IPAdapter
@@ -135,9 +136,11 @@ def weights_of(settings: RegionSettings, layers: list[Layer]) -> dict[Layer, KVW
     device = comfy.model_management.get_torch_device()
     return {
         layer: KVWeight(
-            torch.tensor([w[layer].weight if layer in w else 0.0 for w in each], device=device)
-            .repeat(2)  # the positive's pictures, then the negative's
-            .view(-1, 1, 1),
+            repeat(
+                torch.tensor([w[layer].weight if layer in w else 0.0 for w in each], device=device),
+                "pictures -> (sides pictures) 1 1",
+                sides=2,  # the positive's, then the negative's
+            ),
             entry.negative_only,
         )
         for layer, entry in found.items()
@@ -255,12 +258,14 @@ def project_region(
         weight, negative_only = weights[layer]
         k, v = settings.weight_type(*adapter.key_and_value(number, both), weight)
         # Unless picture i goes to latent i, all pictures' tokens stand side by side.
-        k, v = (x.reshape(2, images, -1, shape.width) for x in (k, v))
+        beside = "(sides images pictures) tokens width -> sides images (pictures tokens) width"
+        k, v = (rearrange(x, beside, sides=2, images=images) for x in (k, v))
         if negative_only:  # the positive sees nothing, the negative the reference
             k, v = (torch.stack([torch.zeros_like(x[0]), x[0]]) for x in (k, v))
         if k.shape[2] <= MAX_FUSED_TOKENS:
-            k, v = (x.unflatten(-1, (shape.heads, -1)).transpose(2, 3) for x in (k, v))
-            k = k.transpose(-1, -2) * (shape.width // shape.heads) ** -0.5
+            k = rearrange(k, "... tokens (heads dim) -> ... heads dim tokens", heads=shape.heads)
+            v = rearrange(v, "... tokens (heads dim) -> ... heads tokens dim", heads=shape.heads)
+            k = k * (shape.width // shape.heads) ** -0.5
         k, v = (x.to("cpu", dtype).contiguous() for x in (k, v))
         seen = PromptPair(*(KeyValue(*each) for each in zip(k, v, strict=True)))
         yield layer, RegionKV(region, seen, shape.heads)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
+from einops import rearrange
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
@@ -134,9 +135,15 @@ class Recording:
                 here = on_latent(torch.full(call.input_size, 1.0), call, chunk, size)
                 times[frames] += recorder.calls * here
             for (group, layer_size), sums in recorder.sums.items():
-                chunks = sums.cpu().view(len(call.chunks), call.latents, *layer_size, len(group))
+                chunks = rearrange(
+                    sums.cpu().flatten(0, 1),
+                    "(chunks latents h w) references -> chunks references latents h w",
+                    chunks=len(call.chunks),
+                    latents=call.latents,
+                    h=layer_size[0],
+                )
                 for number, chunk in positive:
-                    seen = on_latent(chunks[number].movedim(-1, 0), call, chunk, size)
+                    seen = on_latent(chunks[number], call, chunk, size)
                     for region, one in zip(group, seen, strict=True):
                         total[self.regions.index(region), frames] += one
         return total / times.clamp(min=1)
