@@ -19,8 +19,8 @@ MAX_FUSED_TOKENS = 128  # beyond, the scores of [queries, tokens] cost more than
 class PackedKV(NamedTuple):
     """Keys and values of references of one token count, one row per share of the batch.
 
-    Fused: k [rows, heads, dim, references * tokens], with the scale 1 / sqrt(dim) folded in, and
-    v [rows, heads, references * tokens, dim].
+    Fused: k [rows, heads, dim, references * tokens], float32, with the scale 1 / sqrt(dim) folded
+    in, and v [rows, heads, references * tokens, dim].
     Long (one reference of many tokens): k and v [rows, tokens, heads * dim].
     """
 
@@ -70,6 +70,9 @@ def add_references(
 ) -> Tensor:
     """Add what the references contribute onto the text's attention.
 
+    Scores are float32 in any precision, as inside of ComfyUI's own attention: in float16 they would
+    overflow beyond 65504.
+
     text, q: [batch, queries, heads * dim], where the batch holds one or more latents per row.
     mask: [rows or 1, 1, latents * queries, references, 1], the last three of it for long rows
     being [latents * queries, 1]; None acts everywhere.
@@ -93,15 +96,17 @@ def _add_fused(
 ) -> Tensor:
     count, heads = len(kv.k), kv.heads
     q = q.view(count, -1, heads, q.shape[-1] // heads).transpose(1, 2)
+    q = q.to(torch.float32, memory_format=torch.contiguous_format)
     scores = torch.matmul(q, kv.k)  # [rows, heads, latents * queries, references * tokens]
     each = scores.view(*scores.shape[:-1], kv.references, -1).softmax(-1)
     if mask is not None:
         each = each.mul_(mask)
+    each = each.view(scores.shape).to(kv.v.dtype)
     if probe is not None:
-        seen = torch.matmul(each.view(scores.shape), probe.norms)
+        seen = torch.matmul(each, probe.norms)
         # A mask below 0 turns the sign of all heads.
         probe.add(_norm(seen, 1, 1))
-    out = torch.matmul(each.view(scores.shape), kv.v).transpose(1, 2)
+    out = torch.matmul(each, kv.v).transpose(1, 2)
     return (text.view(out.shape) + out).view(text.shape)
 
 

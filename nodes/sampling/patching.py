@@ -57,10 +57,10 @@ class AttentionPatch:
             out = self.inner(q, k, v, extra_options)
 
         inputs: LayerInputs | None = extra_options.get(KEY)
-        layer_size = extra_options["activations_shape"][2:]
         rows = inputs and inputs.row_map(self.patch_key, q, k, extra_options)
         if inputs is None or rows is None:
             return out
+        layer_size = extra_options["activations_shape"][2:]
         for group, kv in inputs.kv(self.patch_key, rows):
             mask = inputs.mask(group, layer_size[0], layer_size[1], rows)
             probe = inputs.probe(group, kv, layer_size, rows)

@@ -64,6 +64,9 @@ class LayerInputs:
         they are not this call's, one per cell of the layer and latent. ``k``: the text's keys."""
         if not torch.compiler.is_compiling():
             self.asked.add(patch_key)
+        if "activations_shape" not in options:
+            self._run.warn_once(NO_SIZE)
+            return None
         layer_size = options["activations_shape"][2:]
         if len(layer_size) != 2 or q.shape[1] != layer_size[0] * layer_size[1]:
             return None  # a video model's attention over time comes by here too
@@ -135,6 +138,10 @@ OTHER_PIECES = (
 OTHER_BATCH = (
     "another node changes the batch inside the model in a way that cannot be followed: references "
     "are left out where it does"
+)
+NO_SIZE = (
+    "another node calls layers without ComfyUI's activations_shape, by which masks are fitted: "
+    "references are left out there"
 )
 LOST_LAYERS = (
     "in {} of the {} layers with references another node replaces the attention and does not call "

@@ -7,6 +7,7 @@ up; APPLY_MODEL hands the layers their keys, values and masks, ready to multiply
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -72,14 +73,17 @@ def wrappers(acting: Acting) -> dict[str, Callable[..., Any]]:
         run: Run | None = options.get(RUN_KEY)
         dtype = executor.class_obj.get_dtype_inference()
         inputs = run and run.inputs(x, t, c_crossattn, options, dtype)
-        if inputs:
+        if run and inputs:
             inputs.over_time = "num_video_frames" in kwargs
             recording: RunRecorder | None = options.get(RECORDING_KEY)
             if recording is not None:
                 inputs.recorder = recording.record_call(inputs.call, inputs.frames)
             options = {**options, KEY: inputs}
             # torch.compile guards on the names of a UNet's arguments, not on these options.
-            kwargs[f"{KEY}_{inputs.structure}"] = True
+            if take_keywords(options):
+                kwargs[f"{KEY}_{inputs.structure}"] = True
+            elif is_compiled(executor.class_obj.diffusion_model, options):
+                run.warn_once(NO_KEYWORDS)
         out = executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
         if run and inputs and not is_compiled(executor.class_obj.diffusion_model, options):
             run.warn_about_layers(inputs.asked)
@@ -90,6 +94,23 @@ def wrappers(acting: Acting) -> dict[str, Callable[..., Any]]:
         WrappersMP.CALC_COND_BATCH: calc_cond_batch,
         WrappersMP.APPLY_MODEL: apply_model,
     }
+
+
+NO_KEYWORDS = (
+    "another node's wrapper takes no further arguments (**kwargs), so a compiled model may show "
+    "references as they were before you changed them: leave that node or the compilation out"
+)
+
+
+def take_keywords(options: Mapping[str, Any]) -> bool:
+    """Whether every wrapper around the UNet lets arguments through that ComfyUI does not have."""
+    wrappers = options.get("wrappers", {})
+    return all(
+        any(p.kind is p.VAR_KEYWORD for p in inspect.signature(wrapper).parameters.values())
+        for kind in (WrappersMP.APPLY_MODEL, WrappersMP.DIFFUSION_MODEL)
+        for some in wrappers.get(kind, {}).values()
+        for wrapper in some
+    )
 
 
 def is_compiled(unet: Any, options: Mapping[str, Any]) -> bool:

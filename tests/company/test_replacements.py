@@ -1,8 +1,9 @@
-"""Beside nodes that replace the attention of single layers, after references are applied."""
+"""Beside nodes that replace the attention of layers, or wrap the UNet, in their own ways."""
 
 import pytest
 import torch
 from comfy.ldm.modules.attention import optimized_attention
+from comfy.patcher_extension import WrappersMP
 from comfy_api.torch_helpers import set_torch_compile_wrapper
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.support import adapter, adapter_for, apply, left_half
@@ -58,3 +59,48 @@ def test_nothing_is_said_of_layers_that_are_compiled(loaded, caplog):
     )
     tiny.sample(model)
     assert "another node" not in caplog.text
+
+
+def test_layers_called_without_their_size_are_said_once(loaded, caplog):
+    def bare(found):
+        def replacement(q, k, v, options):
+            known = {name: o for name, o in options.items() if name != "activations_shape"}
+            return found(q, k, v, known)
+
+        return replacement
+
+    model = apply(tiny.shared_model(), loaded, 1)
+    for layer, found in model.model_options["transformer_options"]["patches_replace"][
+        "attn2"
+    ].items():
+        model.set_model_attn2_replace(bare(found), *layer)
+    assert torch.equal(tiny.sample(model), tiny.sample(tiny.shared_model()))
+    assert caplog.text.count("without ComfyUI's activations_shape") == 1
+
+
+def unet(executor, x, timesteps, context, y, control, transformer_options):
+    return executor(x, timesteps, context, y, control, transformer_options)
+
+
+def whole(executor, x, t, c_concat, c_crossattn, control, transformer_options):
+    return executor(x, t, c_concat, c_crossattn, control, transformer_options)
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrapper"), [(WrappersMP.DIFFUSION_MODEL, unet), (WrappersMP.APPLY_MODEL, whole)]
+)
+def test_wrappers_that_take_exactly_what_core_gives(loaded, kind, wrapper, caplog):
+    applied = apply(tiny.shared_model(), loaded, 1, attn_mask=left_half())
+    model = applied.clone()
+    model.add_wrapper_with_key(kind, "exact", wrapper)
+    assert torch.equal(tiny.sample(model), tiny.sample(applied))
+    assert not caplog.text
+
+
+def test_such_a_wrapper_of_a_compiled_model_is_said(loaded, caplog):
+    model = tiny.model(**tiny.FEW_LAYERS)
+    model = apply(model, adapter_for(model), 1)
+    model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "exact", unet)
+    set_torch_compile_wrapper(model, backend="eager")
+    tiny.sample(model)
+    assert caplog.text.count("may show references as they were before") == 1

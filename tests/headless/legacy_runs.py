@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from ipadapter_pack.tests import legacy_graphs
 from ipadapter_pack.tests.headless.legacy_table import RENAMED
+from ipadapter_pack.tests.headless.runs import narrow
 from ipadapter_pack.tests.legacy_graphs.files import NAMES, copy, upload
 from ipadapter_pack.workflows.runner.client import Client
 from ipadapter_pack.workflows.runner.errors import RunError
@@ -39,8 +40,6 @@ PRESETS = {
     "tiny_faceid_plusv2.safetensors": "FACEID PLUS V2",
     "tiny_portrait.safetensors": "FACEID PORTRAIT (style transfer)",
 }
-# Nodes and files of the pack ``micro`` in the place of those that load from large files.
-MICRO = {"CheckpointLoaderSimple": "MicroCheckpoint", "CLIPVisionLoader": "MicroCLIPVision"}
 # One for each kind of node that takes what a loader brings; encoding in full size takes long.
 BROUGHT = [
     "v1/IPAdapterApply", "v1/IPAdapterApplyFaceID", "v2/IPAdapterAdvanced", "v2/IPAdapterEmbeds",
@@ -73,7 +72,7 @@ class Runs:
             }
             self.found |= self.run(
                 {
-                    label: prompt if together else in_micro(prompt)
+                    label: prompt if together else narrow(prompt)
                     for label, prompt in prompts.items()
                     if prompt
                 }
@@ -135,19 +134,6 @@ def kind_of(node: dict[str, Any]) -> str:
     """Its class, as this pack calls it."""
     kind = node["class_type"]
     return RENAMED[kind] if "image_1" in node["inputs"] and kind in RENAMED else kind
-
-
-def in_micro(prompt: Graph) -> Graph:
-    """With narrow models, unless the prompt leaves it to a node of ours to find the files."""
-    if not any(node["class_type"] == "IPAdapterModelLoader" for node in prompt.values()):
-        return prompt
-    files = changed(
-        prompt, lambda _, i: {k: f"micro_{v}" if k == "ipadapter_file" else v for k, v in i.items()}
-    )
-    return {
-        key: {**node, "class_type": MICRO.get(node["class_type"], node["class_type"])}
-        for key, node in files.items()
-    }
 
 
 def as_written(runs: Runs, prompt: Graph) -> Graph:

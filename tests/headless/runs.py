@@ -21,6 +21,8 @@ MODELS = {
     "ip-adapter-faceid-plusv2_sd15.bin": "tiny_faceid_plusv2.safetensors",
     "ip-adapter-faceid-portrait-v11_sd15.bin": "tiny_portrait.safetensors",
 }
+# Nodes of the pack ``micro`` in the place of those that load from large files.
+MICRO = {"CheckpointLoaderSimple": "MicroCheckpoint", "CLIPVisionLoader": "MicroCLIPVision"}
 SMALL = {"width": 64, "height": 64, "steps": 1}
 SIZED = ("EmptyLatentImage", "KSampler")
 CROP = {"crop_x": 0.25, "crop_y": 0.25, "crop_size": 0.5}  # of the picture's side, by title
@@ -38,6 +40,34 @@ def small(name: str, side: int = SMALL["width"]) -> Graph:
         if title(graph, key) in CROP:
             inputs["value"] = int(CROP[title(graph, key)] * side)
     return graph
+
+
+def narrow(graph: Graph) -> Graph:
+    """With narrow models, unless the graph leaves it to a node of ours to find the files: the
+    smallest image encoder that ComfyUI can load from a file takes seconds for a picture."""
+    if not any(node["class_type"] == "IPAdapterModelLoader" for node in graph.values()):
+        return graph
+
+    def inputs(node: dict[str, Any]) -> dict[str, Any]:
+        return {k: f"micro_{v}" if k == "ipadapter_file" else v for k, v in node["inputs"].items()}
+
+    return {
+        key: {
+            **node,
+            "class_type": MICRO.get(kind := node["class_type"], kind),
+            "inputs": inputs(node),
+        }
+        for key, node in graph.items()
+    }
+
+
+def narrow_encoder(graph: Graph) -> Graph:
+    """The same for the encoder alone, where nothing reads more of a picture than its one vector."""
+    found = "CLIPVisionLoader"
+    return {
+        key: {**node, "class_type": MICRO[found]} if node["class_type"] == found else node
+        for key, node in graph.items()
+    }
 
 
 def set_inputs(graph: Graph, wanted: str, **inputs: Any) -> Graph:

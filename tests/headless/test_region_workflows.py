@@ -7,6 +7,7 @@ import pytest
 from ipadapter_pack.tests.headless.runs import (
     CROP,
     key_of,
+    narrow_encoder,
     pictures,
     result,
     set_inputs,
@@ -47,7 +48,7 @@ def color_map():
 
 
 def sized(client, name):
-    graph = set_inputs(small(name), "Empty Latent Image", width=SIDE, height=SIDE)
+    graph = set_inputs(narrow_encoder(small(name)), "Empty Latent Image", width=SIDE, height=SIDE)
     # A soft edge is in pixels: as narrow as the picture is small.
     graph = set_inputs(graph, "edge", shape_feather=8)
     if name == "regions_from_color_map":
@@ -86,7 +87,7 @@ def test_a_text_acts_in_its_region(client, side):
 
 def test_each_frame_has_its_own_mask(client):
     red, green = (uploaded(client, stripes(color)) for color in ("red", "green"))
-    graph = set_inputs(small("masks_per_frame", 128), "edge", shape_feather=8)
+    graph = set_inputs(narrow_encoder(small("masks_per_frame", 128)), "edge", shape_feather=8)
     graph = set_inputs(graph, "reference_subject", image=red)
     clip = result(client, graph)
     assert len(clip) == len(PLACES)
@@ -102,7 +103,7 @@ def test_each_frame_has_its_own_mask(client):
 
 
 def test_the_second_pass_changes_its_square_alone(client):
-    both = pictures(client, small(CROPPED, 128))
+    both = pictures(client, narrow_encoder(small(CROPPED, 128)))
     difference = np.abs(both["output"] - both["first_pass"]).mean(-1)
     x, y, size = (int(fraction * 128) for fraction in CROP.values())
     square = (slice(y, y + size), slice(x, x + size))
@@ -113,7 +114,7 @@ def test_the_second_pass_changes_its_square_alone(client):
 
 def test_the_second_pass_has_the_regions_of_its_square(client):
     """In a square at the left the other reference is not there, unless the masks are left whole."""
-    graph = set_inputs(small(CROPPED, 128), "crop_x", value=0)
+    graph = set_inputs(narrow_encoder(small(CROPPED, 128)), "crop_x", value=0)
     graph = set_inputs(graph, "crop_size", value=32)
     plain = [key_of(graph, "Load Checkpoint"), 0]
     graph = set_inputs(graph, "KSampler (first pass)", model=plain)

@@ -64,3 +64,12 @@ def test_cheap_with_a_picture_per_latent(adapters):
     model = apply(tiny.shared_model(), adapters["plus"], pictures, unfold_batch=True)
     model = apply(model, adapters["plus"], 4, attn_mask=left_half())
     assert extra_kernels(model, batch=3) <= 8
+
+
+def test_cheap_in_half_precision(adapters):
+    """Scores are float32 then."""
+    plain = tiny.model(dtype=torch.float16)
+    model = plain
+    for i in range(3):
+        model = apply(model, adapters["base"], i, attn_mask=left_half())
+    assert (kernels(model) - kernels(plain)) / LAYERS <= 8

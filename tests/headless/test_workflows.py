@@ -8,6 +8,7 @@ from ipadapter_pack.tests.headless.legacy_table import BOTH, RENAMED
 from ipadapter_pack.tests.headless.runs import (
     key_of,
     left_half,
+    narrow,
     person,
     result,
     set_inputs,
@@ -43,6 +44,11 @@ def with_references(client, graph, *colors, again=False):
     return graph
 
 
+def differ(one, other, by=0.002):
+    """Of a clip, frames that are equal may have become one."""
+    return one.shape != other.shape or np.abs(one - other).mean() > by
+
+
 def at_weight_zero(graph):
     for kind in APPLY:
         graph = set_inputs(graph, kind, weight=0.0)
@@ -59,8 +65,17 @@ def paint_mask(client, graph):
 
 
 @pytest.mark.parametrize("name", bundled())
+def test_workflow_runs_with_the_stock_loaders(client, name):
+    picture = result(
+        client, with_references(client, paint_mask(client, small(name)), "red", "navy")
+    )
+    assert np.isfinite(picture).all()
+    assert picture.std() > 0.01
+
+
+@pytest.mark.parametrize("name", bundled())
 def test_workflow_moves_with_its_references_and_repeats(client, name):
-    graph = paint_mask(client, small(name))
+    graph = narrow(paint_mask(client, small(name)))
     first = with_references(client, graph, "red", "navy")
     picture = result(client, first)
     other = result(client, with_references(client, graph, "yellow", "green"))
@@ -68,14 +83,14 @@ def test_workflow_moves_with_its_references_and_repeats(client, name):
     again = result(client, with_references(client, graph, "red", "navy", again=True))
     assert np.isfinite(picture).all()
     assert picture.std() > 0.01
-    assert np.abs(picture - other).mean() > 0.002
-    assert np.abs(picture - without).mean() > 0.002
+    assert differ(picture, other)
+    assert differ(picture, without)
     assert (picture == again).all()
 
 
 @pytest.mark.parametrize("name", PARTS)
 def test_workflow_moves_with_each_of_its_references(client, name):
-    graph = with_references(client, small(name), "red", "navy")
+    graph = with_references(client, narrow(small(name)), "red", "navy")
     picture = result(client, graph)
     for part in PARTS[name]:
         image = uploaded(client, person(COLORS.index("green")))

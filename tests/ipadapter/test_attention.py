@@ -123,3 +123,33 @@ def test_a_gauge_measures_attention_times_the_norm_of_the_values(batch, tokens, 
     assert len(found) == 1
     assert found[0].dtype == torch.float32
     assert_near(found[0], expected, 1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("dim", [40, 64])
+@pytest.mark.parametrize("size", [1.0, 3.0])
+def test_in_half_precision_it_is_as_exact_as_core(dtype, dim, size):
+    """One reference of 16 tokens, beside the attention that ComfyUI would use for it."""
+    heads, queries, tokens = 4, 128, 16
+    generator = torch.Generator().manual_seed(0)
+    q = (size * torch.randn(1, queries, heads * dim, generator=generator)).to(dtype)
+    k = size * torch.randn(1, tokens, heads * dim, generator=generator)
+    v = torch.randn(1, tokens, heads * dim, generator=generator).to(dtype)
+    exact = attention(q.double(), k.double(), v.double(), heads)
+    scaled = (k * dim**-0.5).to(dtype).float().unflatten(-1, (heads, dim)).permute(0, 2, 3, 1)
+    kv = PackedKV(scaled, v.unflatten(-1, (heads, dim)).transpose(1, 2), 1, heads)
+    found = add_references(torch.zeros_like(q), q, kv, None, attention)
+    core = attention(q, k.to(dtype), v, heads)
+    assert found.dtype == dtype
+    assert (found.double() - exact).norm() < 1.5 * (core.double() - exact).norm()
+
+
+def test_scores_beyond_what_float16_holds_stay_finite():
+    generator = torch.Generator().manual_seed(0)
+    q = (3000 * torch.randn(1, 8, HEADS * DIM, generator=generator)).half()
+    k = 3000 * torch.randn(1, 3, HEADS * DIM, generator=generator)
+    v = torch.randn(1, 3, HEADS * DIM, generator=generator).half()
+    assert (q.float() @ k.transpose(1, 2)).abs().max() > 65504
+    pair = fused(k.half().float(), v)
+    found = add_references(torch.zeros_like(q), q, PackedKV(*pair, 1, HEADS), None, attention)
+    assert_near(found, loop(torch.zeros_like(q), q, [(k.half(), v, torch.ones(1, 8))]), 1e-2)
