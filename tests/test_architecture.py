@@ -15,7 +15,10 @@ PURE = {
     "masks": (set(), {"torch", "einops", "PIL", "numpy", "scipy"}),
     "ipadapter": (set(), {"torch", "torchvision", "einops", "numpy", "cv2", "PIL"}),
     "weight_types": ({"ipadapter"}, {"torch", "numpy"}),
-    "nodes/legacy/formulas": ({"ipadapter", "weight_types", "nodes"}, {"torch", "torchvision"}),
+    "nodes/legacy/formulas": (
+        {"ipadapter", "weight_types", "nodes"},
+        {"torch", "torchvision", "einops"},
+    ),
 }
 # Room of nodes/ -> those that it may import; each also imports from itself.
 ROOMS: dict[str, set[str]] = {

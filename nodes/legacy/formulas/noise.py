@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from ....ipadapter.errors import pick
@@ -24,7 +25,9 @@ def noise_picture(
     numbers decides it, and it runs on from picture to picture.
     """
     make = pick(KINDS, kind, "type")
-    clean = torch.zeros(1, SIZE, SIZE, 3) if image is None else square(image).movedim(1, -1)
+    clean = torch.zeros(1, SIZE, SIZE, 3)
+    if image is not None:
+        clean = rearrange(square(image), "images c h w -> images h w c")
     if seeded_by_picture:
         noisy = make(clean, strength, _generator(int(clean.sum()) % 1_000_000_007))
     else:
@@ -37,36 +40,39 @@ def _generator(seed: int) -> torch.Generator:
 
 
 def blurred(pixels: Tensor, size: int) -> Tensor:
-    """Pixels [images, 3, H, W] blurred with a Gaussian kernel of that many pixels, or one more to make
+    """Pixels [images, H, W, 3] blurred with a Gaussian kernel of that many pixels, or one more to make
     it odd; 0 is not at all."""
     from torchvision.transforms.v2 import functional  # pyright: ignore[reportMissingTypeStubs]
 
     if size == 0:
         return pixels
-    return functional.gaussian_blur(pixels.movedim(-1, 1), [size | 1, size | 1]).movedim(1, -1)
+    channels_first = rearrange(pixels, "images h w c -> images c h w")
+    soft = functional.gaussian_blur(channels_first, [size | 1, size | 1])
+    return rearrange(soft, "images c h w -> images h w c")
 
 
 def fade(pixels: Tensor, strength: float, generator: torch.Generator) -> Tensor:
-    """Pixels [images, 3, H, W] mixed with random colors."""
+    """Pixels [images, H, W, 3] mixed with random colors."""
     return (1 - strength) * pixels + strength * _uniform(pixels, generator)
 
 
 def dissolve(pixels: Tensor, strength: float, generator: torch.Generator) -> Tensor:
-    """Pixels [images, 3, H, W], some of them replaced by random colors."""
+    """Pixels [images, H, W, 3], some of them replaced by random colors."""
     replaced = _uniform(pixels, generator) < strength
     return torch.where(replaced, _uniform(pixels, generator), pixels)
 
 
 def gaussian(pixels: Tensor, strength: float, generator: torch.Generator) -> Tensor:
-    """Pixels [images, 3, H, W] with grain."""
+    """Pixels [images, H, W, 3] with grain."""
     return pixels + strength * _normal(pixels, generator)
 
 
 def shuffle(pixels: Tensor, strength: float, generator: torch.Generator) -> Tensor:
-    """Pixels [images, 3, H, W] in pieces: the stronger, the smaller, and the more grain over them."""
+    """Pixels [images, H, W, 3] in pieces: the stronger, the smaller, and the more grain over them."""
     from torchvision.transforms.v2 import functional  # pyright: ignore[reportMissingTypeStubs]
 
-    pieces = shuffled(pixels.movedim(-1, 1), 3.5 * (1 - strength), generator, functional)
+    channels_first = rearrange(pixels, "images h w c -> images c h w")
+    pieces = shuffled(channels_first, 3.5 * (1 - strength), generator, functional)
     share = 0.75 * strength * _normal(pieces, generator)
     return pieces * (1 - share) + share
 
