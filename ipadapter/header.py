@@ -1,7 +1,7 @@
 """What a model file holds, read from its first bytes alone: names, types and shapes, no numbers.
 
-A .safetensors file begins with a header. It is checked here in full, because a loader that maps
-such a file into memory may believe it.
+A .safetensors file begins with a header, which safetensors compares with the file as it opens it.
+Checked here is what that lets pass, because another loader may believe it.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Mapping
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from .errors import IPAdapterError
@@ -44,15 +46,17 @@ DTYPES = {
 }
 
 
-class TensorInfo(NamedTuple):
-    dtype: torch.dtype
-    shape: tuple[int, ...]
-    start: int  # of its bytes, counted from the end of the header
-    end: int
+# How safetensors calls what is wrong, in its older words and its newer ones, and how the pack does.
+REASONS = {
+    r"header ?too ?(large|small)|invalid ?header ?length": "it is cut short within its header",
+    r"incomplete": "it is cut short, or bytes at its end belong to no tensor",
+    r"invalid ?offset": "its tensors overlap or leave a gap",
+    r"overflow|tensor ?invalid|invalid shape": "a tensor has an impossible shape",
+}
 
 
 class Header(NamedTuple):
-    tensors: dict[str, TensorInfo]
+    tensors: dict[str, Tensor]  # on the meta device, where they take no memory
     metadata: dict[str, str]
 
 
@@ -67,9 +71,7 @@ def look_into(path: str, name: str | None = None) -> Mapping[Any, Any]:
     IPAdapterError calls a broken file by ``name``, or as it is called on disk.
     """
     name = name or os.path.basename(path)
-    if is_safetensors(path):
-        return meta_tensors(read_header(path, name))
-    return read_pickled(path, name)
+    return read_header(path, name).tensors if is_safetensors(path) else read_pickled(path, name)
 
 
 def read_header(path: str, name: str | None = None) -> Header:
@@ -77,70 +79,33 @@ def read_header(path: str, name: str | None = None) -> Header:
     name = name or os.path.basename(path)
     refuse_wrong_file(path, name)
     with open(path, "rb") as stream:
-        return _parse(stream, name)
-
-
-def meta_tensors(header: Header) -> dict[str, Tensor]:
-    """Tensors of the header's shapes and types that take no memory."""
-    return {
-        name: torch.empty(info.shape, dtype=info.dtype, device="meta")
-        for name, info in header.tensors.items()
-    }
-
-
-def _parse(stream: BinaryIO, file: str) -> Header:
-    size = os.fstat(stream.fileno()).st_size
-    length = int.from_bytes(stream.read(8), "little")
-    if size < 8 or length > MAX_HEADER:
-        raise IPAdapterError(
-            f"{file} cannot be read: it is cut short or no model file; download it again"
-        )
-    if length > size - 8:
-        raise _damaged(file, "it is cut short within its header")
+        length = int.from_bytes(stream.read(8), "little")
+        if length > MAX_HEADER:
+            raise IPAdapterError(
+                f"{name} cannot be read: it is cut short or no model file; download it again"
+            )
+        text = stream.read(length)
     try:
-        parsed: object = json.loads(stream.read(length).decode(), object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:
-        raise _damaged(file, "its header cannot be read") from error
-    if not isinstance(parsed, dict):
-        raise _damaged(file, "its header is no table of tensors")
-    table = cast("dict[str, Any]", parsed)
+        with safe_open(path, framework="numpy"):
+            pass  # opened, it is sound; its tensors are not read
+        table: dict[str, Any] = json.loads(text.decode(), object_pairs_hook=_unique)
+    except (SafetensorError, ValueError) as error:
+        raise _damaged(name, _reason(str(error))) from error
+    except OSError as error:  # of a disk that maps no files
+        raise IPAdapterError(f"{name} cannot be opened: {error}") from error
+    metadata: dict[str, str] = table.pop("__metadata__", None) or {}
     if len(table) > MAX_TENSORS:
-        raise _damaged(file, f"its header names {len(table)} tensors")
-    notes = table.pop("__metadata__", None)
-    metadata = _metadata({} if notes is None else notes, file)
-    tensors: dict[str, TensorInfo] = {}
-    for name, entry in table.items():
-        info = _tensor_info(entry)
-        if isinstance(info, str):
-            raise _damaged(file, f"{name[:80]} {info}")
-        tensors[name] = info
-    _check_places(tensors, size - 8 - length, file)
-    return Header(tensors, metadata)
+        raise _damaged(name, f"its header names {len(table)} tensors")
+    return Header({key: _meta_tensor(key, row, name) for key, row in table.items()}, metadata)
 
 
 def _damaged(file: str, why: str) -> IPAdapterError:
     return IPAdapterError(f"{file} is damaged: {why}; download it again")
 
 
-def _metadata(notes: object, file: str) -> dict[str, str]:
-    texts = cast("dict[str, Any]", notes) if isinstance(notes, dict) else None
-    if texts is None or not all(isinstance(text, str) for text in texts.values()):
-        raise _damaged(file, "its notes (__metadata__) are no texts")
-    return texts
-
-
-def _check_places(tensors: dict[str, TensorInfo], size: int, file: str) -> None:
-    """The tensors lie side by side and fill the ``size`` bytes behind the header."""
-    position = 0
-    for name, info in sorted(tensors.items(), key=lambda item: item[1][2:]):
-        if info.start != position:
-            where = "overlaps the tensor before it" if info.start < position else "follows a gap"
-            raise _damaged(file, f"{name[:80]} {where}")
-        position = info.end
-    if position > size:
-        raise _damaged(file, f"it is cut short, {position - size} bytes are missing")
-    if position < size:
-        raise _damaged(file, f"{size - position} bytes at its end belong to no tensor")
+def _reason(error: str) -> str:
+    reasons = (ours for theirs, ours in REASONS.items() if re.search(theirs, error, re.IGNORECASE))
+    return next(reasons, "its header cannot be read")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -150,31 +115,15 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return table
 
 
-def _tensor_info(entry: object) -> TensorInfo | str:
-    """One row of the header; a text says what is wrong with it."""
+def _meta_tensor(key: str, entry: Any, file: str) -> Tensor:
+    """A row of the header; safetensors has compared its bytes with its type and shape."""
     row = cast("dict[str, Any]", entry) if isinstance(entry, dict) else {}
-    if row.keys() != {"dtype", "shape", "data_offsets"}:
-        return "is not described by dtype, shape and data_offsets"
+    if row.keys() != {"dtype", "shape", "data_offsets"}:  # safetensors also takes a list of them
+        raise _damaged(file, f"{key[:80]} is not described by dtype, shape and data_offsets")
     dtype = DTYPES.get(str(row["dtype"]))
     if dtype is None:
-        return f"holds numbers of an unknown type ({str(row['dtype'])[:20]})"
-    shape, offsets = _counts(row["shape"]), _counts(row["data_offsets"])
-    if shape is None or math.prod(max(n, 1) for n in shape) > MAX_ELEMENTS:
-        return "has an impossible shape"
-    if offsets is None or len(offsets) != 2:
-        return "has no place in the file"
-    start, end = offsets
-    if end - start != math.prod(shape) * dtype.itemsize:
-        return f"has the shape {shape} but {end - start} bytes"
-    return TensorInfo(dtype, shape, start, end)
-
-
-def _counts(value: object) -> tuple[int, ...] | None:
-    if not isinstance(value, list):
-        return None
-    numbers = cast("list[Any]", value)
-    if len(numbers) > MAX_DIMENSIONS or not all(
-        type(n) is int and 0 <= n <= MAX_ELEMENTS for n in numbers
-    ):
-        return None
-    return tuple(numbers)
+        raise _damaged(file, f"{key[:80]} holds numbers of an unknown type ({row['dtype']!s:.20})")
+    shape: list[int] = row["shape"]
+    if len(shape) > MAX_DIMENSIONS or math.prod(max(n, 1) for n in shape) > MAX_ELEMENTS:
+        raise _damaged(file, f"{key[:80]} has an impossible shape")
+    return torch.empty(shape, dtype=dtype, device="meta")

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # What is not listed is not allowed, ComfyUI above all.
 PURE = {
     "masks": (set(), {"torch", "einops", "PIL", "numpy", "scipy"}),
-    "ipadapter": (set(), {"torch", "torchvision", "einops", "numpy", "cv2", "PIL"}),
+    "ipadapter": (set(), {"torch", "torchvision", "einops", "numpy", "safetensors", "cv2", "PIL"}),
     "weight_types": ({"ipadapter"}, {"torch", "numpy"}),
     "nodes/legacy/formulas": (
         {"ipadapter", "weight_types", "nodes"},

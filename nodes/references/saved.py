@@ -11,7 +11,7 @@ import safetensors.torch
 from comfy_api.latest import io, ui
 
 from ...ipadapter.errors import IPAdapterError
-from ...ipadapter.header import meta_tensors, read_header
+from ...ipadapter.header import read_header
 from ...ipadapter.reference import EncodedReference
 from ...ipadapter.saved import check_finite, check_tensors, pack, unpack
 from ..loading.adapter import LoadedAdapter, accept_adapter
@@ -159,9 +159,8 @@ def saved_references() -> dict[str, Path]:
 def load_reference(path: Path, loaded: LoadedAdapter) -> EncodedReference:
     """Read a file that Save Reference wrote. IPAdapterError unless it is for this adapter."""
     header = read_header(str(path))
-    described = meta_tensors(header)
-    check_adapter(unpack(described, header.metadata, path.name), loaded)
-    check_tensors(described, loaded.projection, path.name)
+    check_adapter(unpack(header.tensors, header.metadata, path.name), loaded)
+    check_tensors(header.tensors, loaded.projection, path.name)
     tensors = safetensors.torch.load(path.read_bytes())
     check_finite(tensors, path.name)
     return unpack(tensors, header.metadata, path.name)

@@ -3,7 +3,10 @@
 import builtins
 import io
 import json
+import os
+import resource
 import struct
+import sys
 
 import pytest
 import safetensors.torch
@@ -13,7 +16,6 @@ from ipadapter_pack.ipadapter.header import (
     DTYPES,
     MAX_HEADER,
     check_file,
-    meta_tensors,
     read_header,
 )
 from ipadapter_pack.ipadapter.wrong_files import what_it_is
@@ -51,19 +53,19 @@ def test_a_header_says_what_the_file_holds(tmp_path):
     safetensors.torch.save_file(TENSORS, path, metadata={"family": "plus"})
     header = read_header(str(path))
     assert header.metadata == {"family": "plus"}
-    meta = meta_tensors(header)
+    meta = header.tensors
     assert meta.keys() == TENSORS.keys()
     for name, tensor in TENSORS.items():
         assert (meta[name].shape, meta[name].dtype) == (tensor.shape, tensor.dtype)
         assert meta[name].is_meta
-        assert header.tensors[name].end - header.tensors[name].start == tensor.nbytes
+        assert meta[name].nbytes == tensor.nbytes
 
 
 @pytest.mark.parametrize("dtype", DTYPES.values())
 def test_every_type_of_number(tmp_path, dtype):
     path = tmp_path / "typed.safetensors"
     safetensors.torch.save_file({"x": torch.zeros(16, dtype=torch.uint8).view(dtype)}, path)
-    assert meta_tensors(read_header(str(path)))["x"].dtype == dtype
+    assert read_header(str(path)).tensors["x"].dtype == dtype
 
 
 def test_no_notes_may_be_written_as_null(tmp_path):
@@ -88,37 +90,82 @@ def test_only_the_header_is_read(tmp_path, monkeypatch):
     assert max(positions) <= 512
 
 
+def test_of_a_large_file_no_tensor_is_touched(tmp_path):
+    """A gibibyte that the disk does not hold; mapped into memory it is, a page at a time."""
+    path = tmp_path / "huge.safetensors"
+    write(path, {"a": row(shape=(2**28,), end=2**30)})
+    os.truncate(path, path.stat().st_size + 2**30)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    check_file(str(path))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 1000
+
+
 HOLDS_4 = {"a": row()}
+TWICE = b'{"a": %b, "a": %b}' % ((json.dumps(row()).encode(),) * 2)
 HEADERS = {
-    "offsets beyond the file": ({"a": row(end=64, shape=(16,))}, "cut short, 60 bytes are missing"),
-    "overlap": ({"a": row(), "b": row()}, "b overlaps"),
-    "hole": ({"a": row(start=2, end=6)}, "a follows a gap"),
-    "bytes at the end": ({}, "4 bytes at its end"),
-    "negative dimensions": ({"a": row(shape=(-1, -1))}, "impossible shape"),
-    "negative offsets": ({"a": row(start=-4, end=0)}, "no place in the file"),
-    "offsets the wrong way round": ({"a": row(start=4, end=0)}, "-4 bytes"),
-    "a dimension that is no number": ({"a": row(shape=("1",))}, "impossible shape"),
-    "a dimension that is a truth value": ({"a": row(shape=(True,))}, "impossible shape"),
-    "a dimension with a fraction": ({"a": row(shape=(1.0,))}, "impossible shape"),
+    "offsets beyond the file": (
+        {"a": row(end=64, shape=(16,))},
+        "it is cut short, or bytes at its end",
+    ),
+    "overlap": ({"a": row(), "b": row()}, "its tensors overlap or leave a gap"),
+    "hole": ({"a": row(start=2, end=6)}, "its tensors overlap or leave a gap"),
+    "bytes at the end": ({}, "it is cut short, or bytes at its end"),
+    "negative dimensions": ({"a": row(shape=(-1, -1))}, "its header cannot be read"),
+    "negative offsets": ({"a": row(start=-4, end=0)}, "its header cannot be read"),
+    "offsets the wrong way round": (
+        {"a": row(start=4, end=0)},
+        "its tensors overlap or leave a gap",
+    ),
+    "a dimension that is no number": ({"a": row(shape=("1",))}, "its header cannot be read"),
+    "a dimension that is a truth value": ({"a": row(shape=(True,))}, "its header cannot be read"),
+    "a dimension with a fraction": ({"a": row(shape=(1.0,))}, "its header cannot be read"),
     "many dimensions": ({"a": row(shape=(1,) * 9)}, "impossible shape"),
     "huge dimensions": ({"a": row(shape=(2**60, 2**60))}, "impossible shape"),
-    "huge dimensions of nothing": ({"a": row(shape=(0, 2**60), end=0)}, "impossible shape"),
-    "no bytes for a shape": ({"a": row(shape=(4096, 4096), end=0)}, "but 0 bytes"),
-    "too few bytes for a shape": ({"a": row(shape=(2,))}, "has the shape (2,) but 4 bytes"),
-    "unknown type": ({"a": row(dtype="F7")}, "unknown type (F7)"),
-    "a type that is a list": ({"a": row(dtype=["F32"])}, "unknown type"),
-    "a row that is a list": ({"a": [1]}, "is not described"),
-    "a row without a shape": ({"a": {"dtype": "F32", "data_offsets": [0, 4]}}, "is not described"),
-    "three offsets": ({"a": {**row(), "data_offsets": [0, 2, 4]}}, "no place in the file"),
-    "offsets that are a text": ({"a": {**row(), "data_offsets": "04"}}, "no place in the file"),
-    "notes that are no table": ({**HOLDS_4, "__metadata__": []}, "its notes"),
-    "notes that are no texts": ({**HOLDS_4, "__metadata__": {"a": 1}}, "its notes"),
-    "a list": ([1, 2], "no table of tensors"),
-    "many tensors": ({str(i): 0 for i in range(2**17 + 1)}, "its header names 131073 tensors"),
+    "huge dimensions of nothing": (
+        {"a": row(shape=(0, 2**60), end=0)},
+        "it is cut short, or bytes at its end",
+    ),
+    "no bytes for a shape": (
+        {"a": row(shape=(4096, 4096), end=0)},
+        "a tensor has an impossible shape",
+    ),
+    "too few bytes for a shape": ({"a": row(shape=(2,))}, "a tensor has an impossible shape"),
+    "unknown type": ({"a": row(dtype="F7")}, "its header cannot be read"),
+    "a type that is a list": ({"a": row(dtype=["F32"])}, "its header cannot be read"),
+    "a row that is a list": ({"a": [1]}, "its header cannot be read"),
+    "a row without a shape": (
+        {"a": {"dtype": "F32", "data_offsets": [0, 4]}},
+        "its header cannot be read",
+    ),
+    "three offsets": ({"a": {**row(), "data_offsets": [0, 2, 4]}}, "its header cannot be read"),
+    "offsets that are a text": (
+        {"a": {**row(), "data_offsets": "04"}},
+        "its header cannot be read",
+    ),
+    "notes that are no table": ({**HOLDS_4, "__metadata__": []}, "its header cannot be read"),
+    "notes that are no texts": ({**HOLDS_4, "__metadata__": {"a": 1}}, "its header cannot be read"),
+    "a list": ([1, 2], "its header cannot be read"),
+    "many tensors": (
+        {"a": row(), **{str(i): row(shape=(0,), start=4) for i in range(2**17)}},
+        "its header names 131073 tensors",
+    ),
     "two of one name": (b'{"a": 1, "a": 2}', "its header cannot be read"),
     "deep": (b'{"a": ' + b"[" * 10**6, "its header cannot be read"),
     "not JSON": (b"{nonsense", "its header cannot be read"),
     "not text": (b'{"\xff": 1}', "its header cannot be read"),
+    # What safetensors lets pass.
+    "the row of a tensor twice": (TWICE, "its header cannot be read"),
+    "a row that lists what it is to name": ({"a": ["F32", [1], [0, 4]]}, "a is not described"),
+    "a row of more than the three": ({"a": {**row(), "more": 1}}, "a is not described"),
+    "a type that is a table": (
+        {"a": row(dtype={"F32": None})},
+        "a holds numbers of an unknown type",
+    ),
+    "a type that no loader knows": ({"a": row(dtype="F8_E8M0", shape=(4,))}, "F8_E8M0"),
+    "huge dimensions of nothing, beside a tensor": (
+        {"a": row(), "b": row(shape=(0, 2**60), start=4)},
+        "b has an impossible shape",
+    ),
 }
 
 
@@ -139,6 +186,19 @@ def test_header_longer_than_the_file(tmp_path, length):
     assert "cut short" in refused(path)
 
 
+def test_a_header_longer_than_any(tmp_path):
+    path = write(tmp_path / "odd.safetensors", HOLDS_4, length=MAX_HEADER + 1)
+    os.truncate(path, 2 * MAX_HEADER)
+    assert "cut short or no model file" in refused(path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the file is Linux's")
+def test_where_no_file_can_be_mapped_into_memory(tmp_path):
+    path = tmp_path / "here.safetensors"
+    path.symlink_to("/proc/self/pagemap")
+    assert refused(path).startswith("here.safetensors cannot be opened: ")
+
+
 def test_no_huge_number_is_computed(tmp_path):
     """Python multiplies whole numbers of any length; a header may hold millions of digits."""
     digits = b"9" * 10**6
@@ -154,7 +214,7 @@ def test_a_good_file_at_every_length_but_its_own(tmp_path):
         path.write_bytes(whole[:length])
         assert refused(path).startswith("cut.safetensors ")
     path.write_bytes(whole + b"\0")
-    assert "1 bytes at its end" in refused(path)
+    assert "bytes at its end" in refused(path)
 
 
 WRONG_FILES = {
