@@ -3,7 +3,7 @@ PYTHON ?= python3
 WORKERS ?= 2
 RUN = $(PYTHON) tools/with_comfyui.py
 
-.PHONY: demo test test-all margins compat contract bench workflows lint format
+.PHONY: demo test test-all company margins compat contract bench workflows lint format
 
 demo:  ## two references in two regions: pictures in demo/
 	$(RUN) workflows/demo.py $(ARGS)
@@ -15,6 +15,9 @@ test:  ## every promise, against a real ComfyUI; WORKERS=0 for one after the oth
 
 test-all:  ## every case of each promise
 	HYPOTHESIS_PROFILE=full $(PYTEST) $(ARGS)
+
+company:  ## beside real packs: PACKS=FOLDER with their checkouts, named after their repositories
+	IPADAPTER_REGIONS_PACKS="$(PACKS)" $(PYTEST) tests/company $(ARGS)
 
 margins:  ## the tests whose numbers come within a tenth of what they allow
 	IPADAPTER_REGIONS_MARGINS=$$(mktemp) $(PYTEST) -p tests.margins -m "not release" $(ARGS)

@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from ipadapter_pack.tests import tiny
+from ipadapter_pack.tests.company import packs
 from ipadapter_pack.tests.headless.support import adapter, apply, left_half
 from ipadapter_pack.tests.near import assert_near
 
@@ -126,6 +127,31 @@ COMPANY = {
     "half of the rows": wrapped(second_half),
     "sliding window guidance": window_guidance,
 }
+
+
+def tiled_diffusion(method, per_batch):
+    """The real node; sizes in pixels."""
+
+    def change(model):
+        node = packs.module("ComfyUI-TiledDiffusion", "tiled_diffusion").TiledDiffusion()
+        return node.apply(model, method, 48, 48, 16, per_batch)[0]
+
+    return change
+
+
+def real_window_guidance(model):
+    node = packs.module("sd-perturbed-attention", "pag_nodes").SlidingWindowGuidanceAdvanced()
+    return node.patch(model, scale=0.2, tile_width=64, tile_height=64, tile_overlap=32)[0]
+
+
+if packs.has("ComfyUI-TiledDiffusion"):
+    COMPANY |= {
+        f"real {method}, {count}": tiled_diffusion(method, count)
+        for method in ("MultiDiffusion", "Mixture of Diffusers")
+        for count in (1, 4)
+    }
+if packs.has("sd-perturbed-attention"):
+    COMPANY["real sliding window guidance"] = real_window_guidance
 
 
 def cover(pixels, cells):
