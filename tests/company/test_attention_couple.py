@@ -7,9 +7,9 @@ the whole batch.
 
 import pytest
 import torch
-import torch.nn.functional as F
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.company import packs
+from ipadapter_pack.tests.company.couple import couple
 from ipadapter_pack.tests.headless.support import Layers, adapter, apply, left_half
 from ipadapter_pack.tests.near import assert_near
 
@@ -26,72 +26,28 @@ def plus():
     return adapter(kind="plus")
 
 
-def weights(extra_options):
-    """[texts, 1, queries, 1]: columns of the picture for each text, which sum to 1."""
-    height, width = extra_options["activations_shape"][-2:]
-    masks = torch.zeros(TEXTS, 1, 8, 12)
+def columns():
+    """[TEXTS, 8, 12]: a third of the picture each."""
+    masks = torch.zeros(TEXTS, 8, 12)
     for i in range(TEXTS):
-        masks[i, ..., 4 * i : 4 * i + 4] = 1
-    masks = F.interpolate(masks, (height, width), mode="bilinear")
-    return (masks / masks.sum(0)).flatten(2)[..., None]
-
-
-def couple(model, texts, tells=True):
-    """The positive's queries once for each text; with ``tells``, as an entry each in the options."""
-
-    def repeat(q, k, v, extra_options):
-        indices = extra_options["cond_or_uncond"]
-        queries, keys = [], []
-        chunks = zip(list(indices), q.chunk(len(indices)), k.chunk(len(indices)), strict=True)
-        for index, one, text in chunks:
-            queries.append(one if index else one.repeat(TEXTS, 1, 1))
-            keys += (
-                [text] if index else [t.expand(len(one), -1, -1) for t in texts or [text] * TEXTS]
-            )
-        if tells:
-            indices[:] = [i for index in indices for i in [index] * (1 if index else TEXTS)]
-        keys = torch.cat(keys)
-        return torch.cat(queries), keys, keys
-
-    def join(out, extra_options):
-        indices, joined = extra_options["cond_or_uncond"], []
-        known = list(indices)
-        if tells:
-            known = [i for n, i in enumerate(indices) if i or indices[:n].count(0) % TEXTS == 0]
-            indices[:] = known
-        latents = len(out) // sum(1 if i else TEXTS for i in known)
-        at = 0
-        for index in known:
-            count = latents if index else TEXTS * latents
-            part = out[at : at + count]
-            if not index:
-                part = (part.unflatten(0, (TEXTS, -1)) * weights(extra_options)).sum(0)
-            joined.append(part)
-            at += count
-        return torch.cat(joined)
-
-    model = model.clone()
-    model.set_model_attn2_patch(repeat)
-    model.set_model_attn2_output_patch(join)
-    return model
+        masks[i, :, 4 * i : 4 * i + 4] = 1
+    return masks
 
 
 def tells(model, texts):
-    return couple(model, texts, tells=True)
+    return couple(model, columns(), texts, tells=True)
 
 
 def tells_not(model, texts):
-    return couple(model, texts, tells=False)
+    return couple(model, columns(), texts, tells=False)
 
 
 def krita(model, texts):
     """The real node of comfyui-tooling-nodes, whose texts replace the positive's."""
     region = packs.module("comfyui-tooling-nodes", "region")
     regions = None
-    for i, text in enumerate(texts or [tiny.conditioning(1)[0][0]] * TEXTS):
-        mask = torch.zeros(1, 64, 96)
-        mask[..., 32 * i : 32 * i + 32] = 1
-        regions = region.DefineRegion.execute(mask, [[text, {}]], regions)[0]
+    for mask, text in zip(columns(), texts or [tiny.conditioning(1)[0][0]] * TEXTS, strict=True):
+        regions = region.DefineRegion.execute(mask[None], [[text, {}]], regions)[0]
     return region.AttentionMask.execute(model, regions)[0]
 
 
@@ -123,41 +79,41 @@ MASKS = {
 }
 
 
-@pytest.mark.parametrize("couple", COUPLES)
+@pytest.mark.parametrize("coupled", COUPLES)
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("mask", MASKS)
-def test_with_one_text_for_all_regions_nothing_changes(loaded, couple, case, mask):
+def test_with_one_text_for_all_regions_nothing_changes(loaded, coupled, case, mask):
     """Copies that see the same sum up to what one would have seen."""
-    if couple is krita and case == "an area":
+    if coupled is krita and case == "an area":
         return  # it knows masks of the whole picture only
     run = {"size": (8, 12), "steps": 1, **CASES[case]}
     plain = apply(tiny.shared_model(), loaded, 1, attn_mask=MASKS[mask])
-    coupled = couple(apply(tiny.shared_model(), loaded, 1, attn_mask=MASKS[mask]), None)
+    model = coupled(apply(tiny.shared_model(), loaded, 1, attn_mask=MASKS[mask]), None)
     expected = tiny.sample(plain, **run)
     effect = expected - tiny.sample(tiny.shared_model(), **run)
-    assert_near(tiny.sample(coupled, **run), expected, 1e-4, effect=effect)
+    assert_near(tiny.sample(model, **run), expected, 1e-4, effect=effect)
 
 
-@pytest.mark.parametrize("couple", COUPLES)
-def test_order_does_not_matter(loaded, couple):
+@pytest.mark.parametrize("coupled", COUPLES)
+def test_order_does_not_matter(loaded, coupled):
     texts = [tiny.conditioning(i)[0][0] for i in (5, 6, 7)]
     model, mask = tiny.shared_model(), left_half(64, 96)
-    after = apply(couple(model, texts), loaded, 1, attn_mask=mask)
-    before = couple(apply(model, loaded, 1, attn_mask=mask), texts)
+    after = apply(coupled(model, texts), loaded, 1, attn_mask=mask)
+    before = coupled(apply(model, loaded, 1, attn_mask=mask), texts)
     assert torch.equal(tiny.sample(after, size=(8, 12)), tiny.sample(before, size=(8, 12)))
-    alone = tiny.sample(couple(model, texts), size=(8, 12))
+    alone = tiny.sample(coupled(model, texts), size=(8, 12))
     assert (tiny.sample(after, size=(8, 12)) - alone).norm() > 0.01 * alone.norm()
 
 
-@pytest.mark.parametrize("couple", COUPLES)
-def test_a_reference_adds_the_same_to_every_copy(loaded, plus, couple):
+@pytest.mark.parametrize("coupled", COUPLES)
+def test_a_reference_adds_the_same_to_every_copy(loaded, plus, coupled):
     """Two references of two token counts, a picture for each latent, every layer."""
     texts = [tiny.conditioning(i)[0][0] for i in (5, 6, 7)]
     model = apply(tiny.shared_model(), loaded, 1, attn_mask=left_half(64, 96))
     model = apply(model, plus, tiny.picture(2, batch=2), unfold_batch=True, weight=0.5)
-    coupled = couple(model, texts)
-    layers = Layers(coupled)
-    tiny.sample(coupled, size=(8, 12), batch=2, steps=1)
+    model = coupled(model, texts)
+    layers = Layers(model)
+    tiny.sample(model, size=(8, 12), batch=2, steps=1)
     assert len(layers.calls) == 16
     for _, options, out, bare in layers.calls:
         added = (out - bare).unflatten(0, (-1, 2))  # [copies and the negative, latents, ...]

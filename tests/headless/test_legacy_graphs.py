@@ -19,6 +19,7 @@ from ipadapter_pack.tests.headless.legacy_runs import (
     without_references,
 )
 from ipadapter_pack.tests.headless.legacy_table import BOTH, V1, V2
+from ipadapter_pack.tests.headless.runs import narrow_encoder
 from ipadapter_pack.tests.legacy_graphs import krita
 
 CLASSES = {n: {node["class_type"] for node in prompt.values()} for n, prompt in PROMPTS.items()}
@@ -138,3 +139,24 @@ def test_each_reference_of_kritas_prompt_acts(runs, left_out):
     before = sent[left_out]["inputs"]["model"]
     found = runs.run({"whole": sent, "less": rewired(sent, [left_out, 0], before)})
     assert np.abs(found["whole"] - found["less"]).mean() > 0.002
+
+
+@pytest.fixture(scope="module")
+def in_regions(runs):
+    """The picture of a prompt of Krita's with regions, and without the one and the other picture."""
+    sent = krita.regions_prompt()
+    less = {
+        i: rewired(sent, [f"reference {i}", 0], sent[f"reference {i}"]["inputs"]["model"])
+        for i in (0, 2)
+    }
+    prompts = {"whole": sent, **{str(i): prompt for i, prompt in less.items()}}
+    return runs.run({name: narrow_encoder(prompt) for name, prompt in prompts.items()})
+
+
+@pytest.mark.parametrize("region", [0, 2])
+def test_kritas_pictures_stay_in_their_regions_beside_texts_of_regions(in_regions, region):
+    change = np.abs(in_regions["whole"] - in_regions[str(region)]).mean((0, 1, 3))  # by column
+    by_region = change.reshape(krita.REGIONS, -1).mean(1)
+    assert by_region[region] > 0.02
+    assert by_region[region] > 2 * by_region[1]  # a UNet carries some of it to the neighbor
+    assert by_region[region] > 5 * by_region[2 - region]

@@ -1,4 +1,4 @@
-"""A prompt like those that Krita AI Diffusion sends: two pictures and a face, each in a region."""
+"""Prompts like those that Krita AI Diffusion sends: pictures and a face, in regions."""
 
 from __future__ import annotations
 
@@ -50,4 +50,52 @@ def prompt() -> dict[str, dict[str, Any]]:
         ),
         "20": node("VAEDecode", samples=["19", 0], vae=["1", 2]),
         "21": node("SaveImage", images=["20", 0], filename_prefix="krita"),
+    }  # fmt: skip
+
+
+SIDE, REGIONS = 192, 3  # of the picture, in pixels; columns of it
+
+
+def regions_prompt() -> dict[str, dict[str, Any]]:
+    """Three regions with a text each, and a picture in the first and in the last."""
+    sent = {
+        "1": node("CheckpointLoaderSimple", ckpt_name="tiny.safetensors"),
+        "2": node("IPAdapterModelLoader", ipadapter_file="tiny.safetensors"),
+        "3": node("CLIPVisionLoader", clip_name="tiny.safetensors"),
+        "black": node("SolidMask", value=0.0, width=SIDE, height=SIDE),
+        "white": node("SolidMask", value=1.0, width=SIDE // REGIONS, height=SIDE),
+        "root": node("CLIPTextEncode", clip=["1", 1], text="a painting"),
+        "negative": node("CLIPTextEncode", clip=["1", 1], text="blurry"),
+    }
+    before: dict[str, Any] = {}
+    for i, text in enumerate(("a fox in the snow", "a river", "an owl on a branch")):
+        x = i * SIDE // REGIONS
+        sent[f"mask {i}"] = node(
+            "MaskComposite", destination=["black", 0], source=["white", 0], x=x, y=0,
+            operation="add",
+        )  # fmt: skip
+        sent[f"text {i}"] = node("CLIPTextEncode", clip=["1", 1], text=text)
+        sent[f"region {i}"] = node(
+            "ETN_DefineRegion", mask=[f"mask {i}", 0], conditioning=[f"text {i}", 0], **before
+        )
+        before = {"regions": [f"region {i}", 0]}
+    model = ["1", 0]
+    for i, picture in ((0, PICTURES[0]), (2, PICTURES[1])):
+        sent[f"picture {i}"] = node("LoadImage", image=picture)
+        sent[f"reference {i}"] = node(
+            "IPAdapterAdvanced", model=model, ipadapter=["2", 0], image=[f"picture {i}", 0],
+            clip_vision=["3", 0], attn_mask=[f"mask {i}", 0], weight=1.0, weight_type="linear",
+            combine_embeds="concat", start_at=0.0, end_at=1.0, embeds_scaling="V only",
+        )  # fmt: skip
+        model = [f"reference {i}", 0]
+    return sent | {
+        "couple": node("ETN_AttentionMask", model=model, **before),
+        "latent": node("EmptyLatentImage", width=SIDE, height=SIDE, batch_size=1),
+        "sampler": node(
+            "KSampler", model=["couple", 0], positive=["root", 0], negative=["negative", 0],
+            latent_image=["latent", 0], seed=7, steps=1, cfg=5.0, sampler_name="euler",
+            scheduler="normal", denoise=1.0,
+        ),
+        "decoded": node("VAEDecode", samples=["sampler", 0], vae=["1", 2]),
+        "saved": node("SaveImage", images=["decoded", 0], filename_prefix="krita"),
     }  # fmt: skip
