@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import pickle
 import weakref
@@ -14,6 +15,7 @@ from safetensors import SafetensorError
 
 from ...ipadapter.errors import IPAdapterError
 from ...ipadapter.header import check_file
+from ...ipadapter.wrong_files import is_safetensors
 
 Loaded = TypeVar("Loaded")
 
@@ -36,6 +38,13 @@ def read_file(path: str) -> object:
         raise IPAdapterError(
             f"{file} cannot be read: it is cut short or no model file; download it again"
         ) from error
+
+
+def read_into_memory(path: str) -> object:
+    """The same, independent of the file, which may be rewritten or cut short while in use."""
+    content = read_file(path)
+    is_mapped = is_safetensors(path) or comfy.utils.MMAP_TORCH_FILES
+    return copy.deepcopy(content) if is_mapped else content
 
 
 # What reading can still raise after that check.
