@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
+from ...ipadapter.preprocess import without_alpha
 from ...ipadapter.reference import Features, PromptPair
 from ..loading.adapter import check_model
 from ..references.encode import Tiling, picture_features, refuse_faces, tile_features
@@ -90,8 +91,8 @@ TILING = Tiling(even_parts, pooled_as_grids)
 def see_enhanced(encoders: Encoders, inputs: ApplyInputs, tiles: int, ratio: float) -> Seen:
     """What is seen in pictures [images, H, W, channels] and in their tiles, mixed; one picture and
     its tiles are two."""
-    image, prepare = inputs.image, inputs.ways.prepare
-    check_images(image=image, image_negative=inputs.image_negative)
+    check_images(image=inputs.image, image_negative=inputs.image_negative)
+    image, prepare = without_alpha(inputs.image), inputs.ways.prepare
     whole = picture_features(*encoders[:2], image, prepare) * ratio
     parts = tile_features(*encoders[:2], image, tiles, TILING, prepare)
     mixed = torch.cat([whole, parts]) if len(image) == 1 else whole + parts * (1 - ratio)

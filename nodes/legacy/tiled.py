@@ -11,6 +11,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ...ipadapter.noise import distorted
+from ...ipadapter.preprocess import without_alpha
 from ...weight_types.attention import WEIGHT_TYPES
 from ..regions.apply import ALL_BLACK
 from ..shared.checks import check_image, check_mask
@@ -160,6 +161,7 @@ class IPAdapterTilesMasked(Node):
         tile_weight: float = 0.6,
     ) -> io.NodeOutput:
         check_image(image, "image")
+        image = without_alpha(image)
         settings = Settings(
             compat=FAITHFUL,
             weight=weight,

@@ -18,7 +18,7 @@ import torch
 from ipadapter_pack.ipadapter.combine import METHODS
 from ipadapter_pack.ipadapter.errors import IPAdapterError
 from ipadapter_pack.ipadapter.noise import NOISES
-from ipadapter_pack.ipadapter.preprocess import fit_to_encoder
+from ipadapter_pack.ipadapter.preprocess import CLIP_MEAN, fit_to_encoder
 from ipadapter_pack.ipadapter.reference import Features, PromptPair
 from ipadapter_pack.ipadapter.saved import pack
 from ipadapter_pack.nodes.loading.adapter import AdapterBundle, LoadedAdapter
@@ -205,11 +205,16 @@ def test_a_negative_picture_replaces_noise(plus):
     assert torch.equal(ours.negative, expected)
 
 
+@pytest.mark.parametrize("noise_type", NOISES)
 @pytest.mark.parametrize("channels", [1, 4])
-def test_gray_and_alpha_pictures(plus, channels):
+def test_gray_and_alpha_pictures(plus, channels, noise_type):
+    """Gray is read as colors; what is transparent is nothing to CLIP."""
     image = torch.rand(1, 70, 60, channels, generator=torch.Generator().manual_seed(channels))
     rgb = image[..., :3].expand(-1, -1, -1, 3)
-    inputs = {"enhance_tiles": 2, "noise": 0.3, "noise_type": "fade"}
+    if channels == 4:
+        image[..., 3] = image[..., 3].round()
+        rgb = torch.where(image[..., 3:] == 1, rgb, torch.tensor(CLIP_MEAN))
+    inputs = {"enhance_tiles": 2, "noise": 0.3, "noise_type": noise_type}
     assert_same(encode(plus, image, **inputs), encode(plus, rgb, **inputs))
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ....ipadapter.errors import pick
 from ....ipadapter.noise import SIZE, shuffled, square
+from ....ipadapter.preprocess import without_alpha
 
 
 def noise_picture(
@@ -24,7 +25,11 @@ def noise_picture(
     numbers decides it, and it runs on from picture to picture.
     """
     make = pick(KINDS, kind, "type")
-    clean = torch.zeros(1, SIZE, SIZE, 3) if image is None else square(image).movedim(1, -1)
+    clean = (
+        torch.zeros(1, SIZE, SIZE, 3)
+        if image is None
+        else square(without_alpha(image)).movedim(1, -1)
+    )
     if seeded_by_picture:
         noisy = make(clean, strength, _generator(int(clean.sum()) % 1_000_000_007))
     else:
