@@ -12,19 +12,19 @@ from ...ipadapter.reference import Features, PromptPair
 from ..loading.adapter import check_model
 from ..references.encode import Tiling, picture_features, refuse_faces, tile_features
 from ..shared.checks import check_images
-from ..shared.node import Node
 from .apply import IPAdapterAdvanced
 from .encode import Encoders, Seen, negative_of, reference_of
 from .formulas.enhance import even_parts, pooled_as_grids
 from .place import ApplyInputs, encoders_of, place
 from .sockets import model_output, old_node, sockets
+from .weight_types import WeightTypeNode
 
 MOST_TILES = 16
 DESCRIPTION = "Lets a picture act as a prompt, seen as a whole and in tiles, for more detail."
 SUCCESSOR = "Encode Reference with enhance_tiles"
 
 
-class IPAdapterClipVisionEnhancer(Node):
+class IPAdapterClipVisionEnhancer(WeightTypeNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return old_node(
@@ -50,7 +50,7 @@ class IPAdapterClipVisionEnhancer(Node):
         return io.NodeOutput(apply_enhanced(ApplyInputs(**inputs), tiles, enhance_ratio))
 
 
-class IPAdapterClipVisionEnhancerBatch(Node):
+class IPAdapterClipVisionEnhancerBatch(WeightTypeNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return old_node(

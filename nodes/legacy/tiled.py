@@ -24,6 +24,7 @@ from .formulas.tiles import Tile, overlapping
 from .formulas.tiles_v1 import numbered
 from .place import ApplyInputs, Settings, apply_picture, encoders_of
 from .sockets import model_output, number, old_node, sockets
+from .weight_types import WeightTypeNode
 
 DESCRIPTION = "Lets a wide or tall picture act in tiles, each of which is seen in full."
 
@@ -36,7 +37,7 @@ def tiled_outputs() -> list[Any]:
     ]
 
 
-class IPAdapterTiled(Node):
+class IPAdapterTiled(WeightTypeNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return old_node(
@@ -86,7 +87,7 @@ def apply_tiles(
     return model
 
 
-class IPAdapterTiledBatch(Node):
+class IPAdapterTiledBatch(WeightTypeNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return old_node(
