@@ -23,7 +23,7 @@ from ...ipadapter.face_projections import UnnormPortrait
 from ...ipadapter.projections import Projection
 from ...ipadapter.published import named_v2
 from ..model.layers import LayerShape, find_layers
-from ..shared.files import InUse, full_path, read_into_memory
+from ..shared.files import InUse, check_listed, full_path, read_into_memory
 from ..shared.inputs import CATEGORY, IPAdapterSocket
 from ..shared.node import Node
 from .as_dictionary import AsDictionary
@@ -156,6 +156,10 @@ class IPAdapterModelLoader(Node):
                 )
             ],
         )
+
+    @classmethod
+    def validate_inputs(cls, ipadapter_file: str | None = None) -> bool | str:
+        return check_listed("ipadapter", ipadapter_file)
 
     @classmethod
     def execute(cls, ipadapter_file: str) -> io.NodeOutput:

@@ -22,10 +22,25 @@ Loaded = TypeVar("Loaded")
 
 def full_path(folder: str, name: str) -> str:
     """Where a file of a models folder lies; IPAdapterError if it is gone."""
-    path = folder_paths.get_full_path(folder, name)
+    path = folder_paths.get_full_path(folder, as_here(name))
     if path is None:
-        raise IPAdapterError(f"{name} is not in models/{folder} (any more)")
+        raise IPAdapterError(NOT_THERE.format(name, folder))
     return path
+
+
+def check_listed(folder: str, name: str | None) -> bool | str:
+    """Whether a menu of a models folder has the name, with either kind of slashes, or what to say.
+    None where another node is connected."""
+    there = name is None or as_here(name) in folder_paths.get_filename_list(folder)
+    return there or NOT_THERE.format(name, folder)
+
+
+def as_here(name: str) -> str:
+    """With the slashes of this system, in place of those where a prompt was written."""
+    return name.replace("\\", os.sep).replace("/", os.sep)
+
+
+NOT_THERE = "{} is not in models/{} (any more)"
 
 
 def read_file(path: str) -> object:

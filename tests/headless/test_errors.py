@@ -6,6 +6,7 @@ import re
 
 import comfy.supported_models
 import comfy.utils
+import folder_paths
 import pytest
 import safetensors.torch
 import torch
@@ -344,6 +345,21 @@ def test_wrong_value_on_the_socket():
     message = message_of(lambda: apply(tiny.shared_model(), {"model": 1}))
     assert message == "ipadapter: a dict is no adapter; connect Load IPAdapter Model"
     assert "NoneType" in message_of(lambda: apply(tiny.shared_model(), None))
+
+
+@pytest.mark.parametrize("name", ["sub/a.safetensors", "sub\\a.safetensors"])
+def test_either_kind_of_slashes_names_an_adapter(tmp_path, file, monkeypatch, name):
+    """As prompts have them that were written on another system."""
+    (tmp_path / "sub").mkdir()
+    safetensors.torch.save_file(flat(file), tmp_path / "sub" / "a.safetensors")
+    folders = {"ipadapter": ([str(tmp_path)], {".safetensors"})}
+    monkeypatch.setattr(folder_paths, "folder_names_and_paths", folders)
+    monkeypatch.setattr(folder_paths, "filename_list_cache", {})
+    assert IPAdapterModelLoader.validate_inputs(ipadapter_file=name) is True
+    assert IPAdapterModelLoader.execute(ipadapter_file=name)[0].file == "a.safetensors"
+    for wrong in ("a.safetensors", "sub/b.safetensors", "../sub/a.safetensors", "sub"):
+        told = IPAdapterModelLoader.validate_inputs(ipadapter_file=wrong)
+        assert told == f"{wrong} is not in models/ipadapter (any more)"
 
 
 def test_file_that_is_gone():
