@@ -10,10 +10,10 @@ from torch import Tensor
 
 from .errors import IPAdapterError, pick
 from .options import Option
-from .preprocess import CENTER, fit_to_encoder, resized, rgb, shorter_side
+from .preprocess import CENTER, CLIP_MEAN, alpha, resized, rgb, shorter_side, square
 
-# What CLIP's encoders take as nothing: the color that is zero once normalized.
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+# What a border is, by the number of channels: nothing to CLIP, or transparent.
+BORDERS = {3: CLIP_MEAN, 1: (1.0,)}
 
 # How far down and to the right the square lies, of what is to be cut off.
 POSITIONS = {
@@ -35,31 +35,36 @@ def fit(image: Tensor, mode: str, position: str, size: int) -> Tensor:
     return rearrange(squares, "images c h w -> images h w c")
 
 
+def fit_alpha(image: Tensor, mode: str, position: str, size: int) -> Tensor:
+    """What of these squares is picture, as masks [images or tiles, size, size]: black where it is
+    transparent, and at the borders that pad adds."""
+    transparent = 1 - alpha(image)
+    return 1 - pick(MODES, mode, "mode").value(transparent, size, position)[:, 0]
+
+
 def crop(pixels: Tensor, size: int, position: str) -> Tensor:
-    """The largest square of pixels [images, 3, H, W], as [images, 3, size, size]."""
-    place = pick(POSITIONS, position, "crop_position").value
-    image = rearrange(pixels, "images c h w -> images h w c")
-    return rearrange(fit_to_encoder(image, size, place), "images h w c -> images c h w")
+    """The largest square of pixels [images, c, H, W], as [images, c, size, size]."""
+    return square(pixels, size, pick(POSITIONS, position, "crop_position").value)
 
 
 def pad(pixels: Tensor, size: int, position: str) -> Tensor:
-    """The whole of pixels [images, 3, H, W], with borders that mean nothing to CLIP."""
+    """The whole of pixels [images, c, H, W], with borders that mean nothing to CLIP."""
     longer = max(pixels.shape[-2:])
     height, width = (max(1, size * side // longer) for side in pixels.shape[-2:])
-    nothing = pixels.new_tensor(CLIP_MEAN)
-    square = repeat(nothing, "c -> images c h w", images=len(pixels), h=size, w=size).clone()
+    border = pixels.new_tensor(BORDERS[pixels.shape[1]])
+    padded = repeat(border, "c -> images c h w", images=len(pixels), h=size, w=size).clone()
     down, right = (size - height) // 2, (size - width) // 2
-    square[..., down : down + height, right : right + width] = resized(pixels, height, width)
-    return square
+    padded[..., down : down + height, right : right + width] = resized(pixels, height, width)
+    return padded
 
 
 def stretch(pixels: Tensor, size: int, position: str) -> Tensor:
-    """The whole of pixels [images, 3, H, W], squeezed into a square."""
+    """The whole of pixels [images, c, H, W], squeezed into a square."""
     return resized(pixels, size, size)
 
 
 def tiles(pixels: Tensor, size: int, position: str) -> Tensor:
-    """Overlapping squares of pixels [images, 3, H, W], as high or as wide as the picture, evenly spread
+    """Overlapping squares of pixels [images, c, H, W], as high or as wide as the picture, evenly spread
     over its longer side: as few as leave nothing out. All of one picture, then all of the next."""
     height, width = pixels.shape[-2:]
     count = math.ceil(max(height, width) / min(height, width))
@@ -77,7 +82,7 @@ def tiles(pixels: Tensor, size: int, position: str) -> Tensor:
     return rearrange(squares, "tiles images c h w -> (images tiles) c h w")
 
 
-# (pixels [images, 3, H, W], size, position) -> [images or tiles, 3, size, size]
+# (pixels [images, c, H, W], size, position) -> [images or tiles, c, size, size]
 MODES: dict[str, Option[Callable[[Tensor, int, str], Tensor]]] = {
     "crop": Option(
         crop, "the largest square, at crop_position, for a subject in one part of the picture"

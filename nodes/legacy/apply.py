@@ -11,6 +11,7 @@ from ...ipadapter.errors import IPAdapterError
 from ..shared.node import Node
 from .place import ApplyInputs, apply, encoders_of
 from .sockets import model_output, old_node, sockets
+from .weight_types import WeightTypeNode
 
 APPLY = "Apply IPAdapter"
 PER_LATENT = f"{APPLY} with unfold_batch"
@@ -64,7 +65,7 @@ def apply_simple(
     return apply(ApplyInputs(**inputs))
 
 
-class IPAdapterAdvanced(Node):
+class IPAdapterAdvanced(WeightTypeNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return old_node(
@@ -84,7 +85,7 @@ class IPAdapterAdvanced(Node):
         return io.NodeOutput(apply(ApplyInputs(**inputs))[0])
 
 
-class IPAdapterBatch(Node):
+class IPAdapterBatch(WeightTypeNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return old_node(

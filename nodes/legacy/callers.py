@@ -103,8 +103,6 @@ def as_list(kind: str, *options: dict[str, Any]) -> tuple[Any, ...]:
     return (options[0]["options"] if kind == io.Combo.io_type else kind), *options
 
 
-# What the apply nodes of version 1 called weight types; version 2 took them for linear.
-VERSION_1 = ("original", "channel penalty")
 OF_ALL_REGIONS = (  # the inputs of IPAdapter from Params
     "model", "ipadapter", "combine_embeds", "embeds_scaling", "image_negative", "clip_vision",
 )  # fmt: skip
@@ -154,8 +152,6 @@ def apply_pictures(  # noqa: PLR0913
         weight_type, second = "composition precise", composition_boost
     elif "style and composition" in weight_type:
         second = weight_composition
-    elif weight_type in VERSION_1:
-        weight_type = "linear"
     inputs |= {"weight_type": weight_type, "second": second}
     if enhance_tiles > 1:
         tiles = {"enhance_tiles": enhance_tiles, "enhance_ratio": enhance_ratio}

@@ -13,16 +13,16 @@ from ...ipadapter.errors import IPAdapterError
 from ...ipadapter.reference import Features, PromptPair
 from ..loading.adapter import check_model
 from ..references.encode import check_encoder, check_width, one_each, refuse_faces
-from ..shared.node import Node
 from .apply import APPLY, PER_LATENT
 from .compat import Compat
 from .embed_values import check_embeds, check_together, embeds_input, fits, refusal
 from .encode import CONCAT, Encoders, Seen, negative_of, reads_tokens, reference_of
 from .place import Settings, encoders_of, place
 from .sockets import model_output, old_node, sockets
+from .weight_types import WeightTypeNode
 
 
-class IPAdapterEmbeds(Node):
+class IPAdapterEmbeds(WeightTypeNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return embeds_node(
@@ -58,7 +58,7 @@ def apply_embeds(inputs: EmbedsInputs) -> Any:
     return place(inputs.model, encoders, reference, inputs)
 
 
-class IPAdapterEmbedsBatch(Node):
+class IPAdapterEmbedsBatch(WeightTypeNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return embeds_node(

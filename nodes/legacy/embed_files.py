@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import io as bytes_io
+import os
+import time
 import zipfile
+from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
+from typing import Any, NamedTuple
 
 import folder_paths
 import torch
@@ -76,7 +80,9 @@ class IPAdapterLoadEmbeds(Node):
         )
 
     @classmethod
-    def validate_inputs(cls, embeds: str) -> bool | str:
+    def validate_inputs(cls, embeds: Any = None) -> bool | str:
+        if embeds is None:
+            return f"no {ENDING} file is chosen"
         return find(embeds) is not None or NOT_THERE.format(embeds)
 
     @classmethod
@@ -95,22 +101,67 @@ class IPAdapterLoadEmbeds(Node):
         return io.NodeOutput(read_embeds(path))
 
 
+OUTPUT = " [output]"
+
+
+def folders() -> dict[str, Path]:
+    """Where files lie, by the mark that follows their names in the menu."""
+    return {
+        "": Path(folder_paths.get_input_directory()),
+        OUTPUT: Path(folder_paths.get_output_directory()),
+    }
+
+
 def saved_embeds() -> dict[str, Path]:
     """What there is to choose from, by its name in the menu: "anna.ipadpt", "bob.ipadpt [output]"."""
-    folders = {
-        "": Path(folder_paths.get_input_directory()),
-        " [output]": Path(folder_paths.get_output_directory()),
-    }
     return {
-        f"{path.relative_to(folder).as_posix()}{mark}": path
-        for mark, folder in folders.items()
-        for path in sorted(folder.rglob(f"*{ENDING}"))
-        if path.is_file()
+        f"{name}{mark}": folder / name
+        for mark, folder in folders().items()
+        for name in sorted(names_below(str(folder)))
     }
 
 
-def find(name: str) -> Path | None:
-    return saved_embeds().get(name.replace("\\", "/"))  # as graphs saved on Windows have it
+class Listing(NamedTuple):
+    """What lies in a folder."""
+
+    changed: int  # when the folder last did
+    files: list[str]
+    folders: list[str]
+
+
+_listings: dict[str, Listing] = {}
+RECENT = 2 * 10**9  # nanoseconds: some file systems count time in steps of two seconds
+
+
+def names_below(folder: str) -> Iterator[str]:
+    """The files in it and in its folders. A folder is read again only once it has changed."""
+    changed = os.stat(folder).st_mtime_ns
+    known = _listings.get(folder)
+    if known is None or known.changed != changed or time.time_ns() - changed < RECENT:
+        known = _listings[folder] = Listing(changed, *listed(folder))
+    yield from known.files
+    for name in known.folders:
+        yield from (f"{name}/{below}" for below in names_below(os.path.join(folder, name)))
+
+
+def listed(folder: str) -> tuple[list[str], list[str]]:
+    """The names of its files of this kind, and of its folders."""
+    with os.scandir(folder) as found:
+        entries = list(found)
+    files = [entry.name for entry in entries if entry.name.endswith(ENDING) and entry.is_file()]
+    return files, [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+
+
+def find(name: object) -> Path | None:
+    """The file of that name, looked for in its own place alone."""
+    if not isinstance(name, str) or not name.removesuffix(OUTPUT).endswith(ENDING):
+        return None
+    mark = OUTPUT if name.endswith(OUTPUT) else ""
+    inner = PureWindowsPath(name.removesuffix(mark))  # which takes both kinds of slashes
+    if inner.anchor or ".." in inner.parts:
+        return None
+    path = folders()[mark].joinpath(*inner.parts)
+    return path if os.path.isfile(path) else None
 
 
 def read_embeds(path: Path) -> Tensor:

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from ...ipadapter.combine import METHODS
 from ...ipadapter.errors import pick
-from ...ipadapter.fit import CLIP_MEAN
-from ...ipadapter.preprocess import resized
+from ...ipadapter.preprocess import CLIP_MEAN, resized, without_alpha
 from ..loading.feature_cache import fingerprint
 from ..references.encode import (
     check_encoder,
@@ -81,6 +80,7 @@ class IPAdapterEncoder(Node):
         encoders, how = encoders_of(ipadapter, clip_vision), ways(compat)
         refuse_faces(encoders.loaded)
         check_image(image, "image")
+        image = without_alpha(image)
         if mask is None:
             positive = picture_features(*encoders[:2], image, how.prepare)
         else:

@@ -11,6 +11,7 @@ from torch import Tensor
 from ...ipadapter.combine import combined, first_picture
 from ...ipadapter.errors import IPAdapterError
 from ...ipadapter.faces import FaceChoice
+from ...ipadapter.preprocess import without_alpha
 from ...ipadapter.projections import FaceInput
 from ...ipadapter.reference import EncodedReference, Features, PromptPair
 from ..loading.adapter import LoadedAdapter
@@ -60,6 +61,7 @@ def see(
 ) -> Seen:
     """What the encoders see in pictures [images, H, W, 3+], or in one face of each."""
     check_images(image=image, image_negative=image_negative)
+    image = without_alpha(image)
     if encoders.loaded.projection.face is None:
         positive = picture_features(*encoders[:2], image, compat.prepare)
         negative = negative_of(encoders, image_negative, positive, compat)
@@ -77,6 +79,7 @@ def negative_of(
         image_negative = torch.zeros(1, size, size, 3)
     if image_negative is None:
         return unconditional_features(loaded, clip_vision, positive)
+    image_negative = without_alpha(image_negative)
     return one_each(
         picture_features(loaded, clip_vision, image_negative, compat.prepare), len(positive)
     )

@@ -11,7 +11,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ...ipadapter.noise import distorted
-from ...ipadapter.preprocess import fit_to_encoder, rgb
+from ...ipadapter.preprocess import fit_to_encoder, rgb, without_alpha
 from ..references.encode import check_encoder, encode_picture, encode_unconditional, image_size
 from ..shared.checks import check_image
 from ..shared.node import Node
@@ -103,7 +103,7 @@ class IPAdapterEncoderV1(Node):
 
 def same_size(images: list[Tensor]) -> Tensor:
     """One batch, all as large as the first, [images, H, W, 3]."""
-    pixels = [rgb(image) for image in images]
+    pixels = [rgb(without_alpha(image)) for image in images]
     height, width = pixels[0].shape[-2:]
     scaled = [
         p

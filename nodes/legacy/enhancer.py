@@ -7,23 +7,24 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
+from ...ipadapter.preprocess import without_alpha
 from ...ipadapter.reference import Features, PromptPair
 from ..loading.adapter import check_model
 from ..references.encode import Tiling, picture_features, refuse_faces, tile_features
 from ..shared.checks import check_images
-from ..shared.node import Node
 from .apply import IPAdapterAdvanced
 from .encode import Encoders, Seen, negative_of, reference_of
 from .formulas.enhance import even_parts, pooled_as_grids
 from .place import ApplyInputs, encoders_of, place
 from .sockets import model_output, old_node, sockets
+from .weight_types import WeightTypeNode
 
 MOST_TILES = 16
 DESCRIPTION = "Lets a picture act as a prompt, seen as a whole and in tiles, for more detail."
 SUCCESSOR = "Encode Reference with enhance_tiles"
 
 
-class IPAdapterClipVisionEnhancer(Node):
+class IPAdapterClipVisionEnhancer(WeightTypeNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return old_node(
@@ -49,7 +50,7 @@ class IPAdapterClipVisionEnhancer(Node):
         return io.NodeOutput(apply_enhanced(ApplyInputs(**inputs), tiles, enhance_ratio))
 
 
-class IPAdapterClipVisionEnhancerBatch(Node):
+class IPAdapterClipVisionEnhancerBatch(WeightTypeNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return old_node(
@@ -90,8 +91,8 @@ TILING = Tiling(even_parts, pooled_as_grids)
 def see_enhanced(encoders: Encoders, inputs: ApplyInputs, tiles: int, ratio: float) -> Seen:
     """What is seen in pictures [images, H, W, channels] and in their tiles, mixed; one picture and
     its tiles are two."""
-    image, prepare = inputs.image, inputs.ways.prepare
-    check_images(image=image, image_negative=inputs.image_negative)
+    check_images(image=inputs.image, image_negative=inputs.image_negative)
+    image, prepare = without_alpha(inputs.image), inputs.ways.prepare
     whole = picture_features(*encoders[:2], image, prepare) * ratio
     parts = tile_features(*encoders[:2], image, tiles, TILING, prepare)
     mixed = torch.cat([whole, parts]) if len(image) == 1 else whole + parts * (1 - ratio)

@@ -7,9 +7,9 @@ from typing import Any
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
-from ..shared.node import Node
 from .place import ApplyInputs, apply
 from .sockets import model_output, old_node, sockets
+from .weight_types import WeightTypeNode
 
 APPLY_FACE = "Apply IPAdapter FaceID"
 SETTINGS = "weight_type combine_embeds start_at end_at embeds_scaling"
@@ -29,7 +29,7 @@ def outputs() -> list[Any]:
     return [model_output(), faces]
 
 
-class IPAdapterFaceID(Node):
+class IPAdapterFaceID(WeightTypeNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return old_node(
@@ -47,7 +47,7 @@ class IPAdapterFaceID(Node):
         return io.NodeOutput(model, NO_FACES if faces is None else faces)
 
 
-class IPAAdapterFaceIDBatch(Node):
+class IPAAdapterFaceIDBatch(WeightTypeNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return old_node(
@@ -64,7 +64,7 @@ class IPAAdapterFaceIDBatch(Node):
         return IPAdapterFaceID.execute(unfold_batch=True, **inputs)
 
 
-class IPAdapterFaceIDKolors(Node):
+class IPAdapterFaceIDKolors(WeightTypeNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return old_node(

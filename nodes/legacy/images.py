@@ -9,7 +9,7 @@ from torch import Tensor
 from ...ipadapter.errors import pick
 from ...ipadapter.fit import POSITIONS
 from ...ipadapter.pillow import FILTERS, pillow_resized
-from ...ipadapter.preprocess import rgb
+from ...ipadapter.preprocess import rgb, without_alpha
 from ..shared.checks import check_image
 from ..shared.node import Node
 from .compat import ways
@@ -162,7 +162,7 @@ class PrepImageForInsightFace(Node):
 def squared(image: Tensor, crop_position: str) -> Tensor:
     """Pictures [images, H, W, channels] -> their squares [images, 3, side, side]."""
     check_image(image, "image")
-    pixels = rgb(image)
+    pixels = rgb(without_alpha(image))
     height, width = pixels.shape[-2:]
     if crop_position == PAD:
         side = max(height, width)

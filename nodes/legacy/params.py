@@ -17,6 +17,7 @@ from ..shared.node import Node
 from .encode import CONCAT
 from .place import Settings, apply_picture, encoders_of
 from .sockets import WEIGHT, Socket, model_output, number, old_node, sockets
+from .weight_types import WeightTypeNode
 
 ParamsSocket = io.Custom("IPADAPTER_PARAMS")
 
@@ -48,7 +49,7 @@ REGION: dict[str, Socket] = {
 }  # fmt: skip
 
 
-class IPAdapterRegionalConditioning(Node):
+class IPAdapterRegionalConditioning(WeightTypeNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return old_node(

@@ -28,7 +28,7 @@ from ..shared.notices import warn
 from .compat import Compat, ways
 from .encode import CONCAT, Encoders, reference_of, see
 from .formulas.scaling import embeds_scaling
-from .sockets import WEIGHT_TYPES
+from .weight_types import VERSION_1, WEIGHT_TYPES
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -80,7 +80,7 @@ class Settings:
 
     @property
     def schedule(self) -> LayerSchedule:
-        name = WEIGHT_TYPES.get(self.weight_type, self.weight_type)
+        name = (WEIGHT_TYPES | VERSION_1).get(self.weight_type, self.weight_type)
         return LayerSchedule(name, self.other, self.layer_weights, self.ways.without)
 
     @property

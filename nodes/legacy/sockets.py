@@ -9,21 +9,14 @@ from typing import Any
 from comfy_api.latest import io
 
 from ...ipadapter.combine import COMBINATIONS
-from ...weight_types.layers import SCHEDULES
 from ..shared.inputs import InsightFaceSocket, IPAdapterSocket, choice_input
 from .compat import compat_input
 from .formulas.scaling import EMBEDS_SCALING
+from .weight_types import WEIGHT_TYPES
 
 Socket = Callable[..., Any]  # (optional) -> an input
 
 CATEGORY = "IPAdapter Regions/legacy"
-# What version 2 calls weight types, as layer schedules. The one that is left out only its node for
-# style and composition had.
-WEIGHT_TYPES = {
-    "linear" if name == "even" else name: name
-    for name in SCHEDULES
-    if name != "strong style and composition"
-}
 COMBINE_EMBEDS = {
     name: COMBINATIONS[name] for name in ("concat", "add", "subtract", "average", "norm average")
 }

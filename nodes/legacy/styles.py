@@ -11,6 +11,7 @@ from ..shared.node import Node
 from .apply import APPLY
 from .place import ApplyInputs, apply
 from .sockets import model_output, old_node, sockets
+from .weight_types import WeightTypeNode
 
 OPTIONAL = "| image_negative attn_mask clip_vision compat"
 PER_LATENT = " Picture 1 goes to latent 1, picture 2 to latent 2, and so on."
@@ -152,7 +153,7 @@ class IPAdapterPreciseCompositionBatch(Node):
         return IPAdapterPreciseComposition.execute(unfold_batch=True, **inputs)
 
 
-class IPAdapterMS(Node):
+class IPAdapterMS(WeightTypeNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return old_node(

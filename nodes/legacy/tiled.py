@@ -11,6 +11,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ...ipadapter.noise import distorted
+from ...ipadapter.preprocess import without_alpha
 from ...weight_types.attention import WEIGHT_TYPES
 from ..regions.apply import ALL_BLACK
 from ..shared.checks import check_image, check_mask
@@ -23,6 +24,7 @@ from .formulas.tiles import Tile, overlapping
 from .formulas.tiles_v1 import numbered
 from .place import ApplyInputs, Settings, apply_picture, encoders_of
 from .sockets import model_output, number, old_node, sockets
+from .weight_types import WeightTypeNode
 
 DESCRIPTION = "Lets a wide or tall picture act in tiles, each of which is seen in full."
 
@@ -35,7 +37,7 @@ def tiled_outputs() -> list[Any]:
     ]
 
 
-class IPAdapterTiled(Node):
+class IPAdapterTiled(WeightTypeNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return old_node(
@@ -85,7 +87,7 @@ def apply_tiles(
     return model
 
 
-class IPAdapterTiledBatch(Node):
+class IPAdapterTiledBatch(WeightTypeNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return old_node(
@@ -160,6 +162,7 @@ class IPAdapterTilesMasked(Node):
         tile_weight: float = 0.6,
     ) -> io.NodeOutput:
         check_image(image, "image")
+        image = without_alpha(image)
         settings = Settings(
             compat=FAITHFUL,
             weight=weight,

@@ -10,6 +10,7 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 
+from ...ipadapter.errors import IPAdapterError
 from ...weight_types.steps import read_numbers
 from ..shared.checks import check_image
 from ..shared.node import Node
@@ -34,8 +35,16 @@ class Strategy:
     frame_count: int = 0
 
 
+def check_strategy(value: object) -> None:
+    if not isinstance(value, Strategy):
+        raise IPAdapterError(
+            f"weights_strategy: a {type(value).__name__} is no strategy; connect IPAdapter Weights"
+        )
+
+
 def follow(strategy: Strategy, image: Tensor | None) -> io.NodeOutput:
     """The strategy's weights, over these pictures [images, H, W, channels] if there are any."""
+    check_strategy(strategy)
     numbers = read_numbers(strategy.weights, "weights")
     weights = frame_weights(
         numbers, strategy.timing, strategy.frames, strategy.start_frame, strategy.end_frame
@@ -190,6 +199,7 @@ class IPAdapterPromptScheduleFromWeightsStrategy(Node):
 
     @classmethod
     def execute(cls, weights_strategy: Strategy, prompt: str = "") -> io.NodeOutput:
+        check_strategy(weights_strategy)
         told = weights_strategy
         schedule = prompt_schedule(
             prompt,

@@ -23,7 +23,7 @@ from ...ipadapter.face_projections import UnnormPortrait
 from ...ipadapter.projections import Projection
 from ...ipadapter.published import named_v2
 from ..model.layers import LayerShape, find_layers
-from ..shared.files import InUse, full_path, read_file
+from ..shared.files import InUse, check_listed, full_path, read_into_memory
 from ..shared.inputs import CATEGORY, IPAdapterSocket
 from ..shared.node import Node
 from .as_dictionary import AsDictionary
@@ -158,6 +158,10 @@ class IPAdapterModelLoader(Node):
         )
 
     @classmethod
+    def validate_inputs(cls, ipadapter_file: str | None = None) -> bool | str:
+        return check_listed("ipadapter", ipadapter_file)
+
+    @classmethod
     def execute(cls, ipadapter_file: str) -> io.NodeOutput:
         return io.NodeOutput(load_adapter(full_path("ipadapter", ipadapter_file)))
 
@@ -167,7 +171,11 @@ _adapters: InUse[LoadedAdapter] = InUse()
 
 def load_adapter(path: str) -> LoadedAdapter:
     """Load an adapter file. IPAdapterError names the file when it cannot be used."""
-    return _adapters.get(path, lambda path: LoadedAdapter(read_file(path), os.path.basename(path)))
+    return _adapters.get(path, _read)
+
+
+def _read(path: str) -> LoadedAdapter:
+    return LoadedAdapter(read_into_memory(path), os.path.basename(path))
 
 
 # Adapters that came as another pack's value, kept as long as its tensors live.

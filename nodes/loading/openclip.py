@@ -17,7 +17,7 @@ from einops import rearrange
 from torch import Tensor
 
 from ...ipadapter.errors import IPAdapterError
-from ...ipadapter.preprocess import fit_to_encoder, rgb
+from ...ipadapter.preprocess import fit_to_encoder, rgb, without_alpha
 from ...ipadapter.vision_layouts import vision_tensors
 from ..shared.files import full_path, read_file
 from ..shared.inputs import ADVANCED
@@ -92,9 +92,10 @@ class OpenCLIPVision:
         )
 
     def encode_image(self, image: Tensor, crop: bool = True) -> comfy.clip_vision.Output:
-        """Encode pictures [images, H, W, 3+]; without ``crop`` they are squashed to a square."""
+        """Encode pictures [images, H, W, 3+]; without ``crop`` they are squashed to a square. Alpha
+        is not read, as in core."""
         comfy.model_management.load_models_gpu([self.patcher])
-        pixels = self.pixel_values(image.to(self.load_device), crop)
+        pixels = self.pixel_values(without_alpha(image).to(self.load_device), crop)
         there = comfy.model_management.intermediate_device()
         last, penultimate, embeds, _ = self.model(pixel_values=pixels)
         output = comfy.clip_vision.Output()

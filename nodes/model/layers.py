@@ -21,6 +21,10 @@ class LayerShape(NamedTuple):
 
 def unet_of(model: Any) -> UNetModel:
     """The model's UNet; IPAdapterError for a model of another kind."""
+    if not hasattr(model, "get_model_object"):
+        raise IPAdapterError(
+            f"model: a {type(model).__name__} is no model; connect Load Checkpoint"
+        )
     unet = model.get_model_object("diffusion_model")
     unet = getattr(unet, "_orig_mod", unet)  # compiled as a whole
     if not isinstance(unet, UNetModel):

@@ -48,7 +48,8 @@ class EncodeReference(Node):
                 io.Image.Input(
                     "image",
                     tooltip="One picture or a batch; a batch is one reference seen from several "
-                    "sides. Its center square is what the encoder sees: see Fit Image.",
+                    "sides. Its center square is what the encoder sees: see Fit Image. What is "
+                    "transparent says nothing.",
                 ),
                 io.String.Input(
                     "weights",

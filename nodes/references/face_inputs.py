@@ -38,7 +38,7 @@ def face_sources() -> list[Any]:
         io.Image.Input(
             "image",
             tooltip="Photos of a person, face well visible. Several act together, which Portrait "
-            "adapters are made for (about five).",
+            "adapters are made for (about five). What is transparent is not seen.",
         ),
     ]
 

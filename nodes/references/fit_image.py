@@ -4,7 +4,7 @@ import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ...ipadapter.fit import MODES, POSITIONS, fit
+from ...ipadapter.fit import MODES, POSITIONS, fit, fit_alpha
 from ..shared.checks import check_image
 from ..shared.inputs import ADVANCED, choice_input
 from ..shared.node import Node
@@ -22,7 +22,10 @@ class FitImage(Node):
             "the center. The node shows what comes out, which is what the encoder sees.",
             search_aliases=["Prep Image For ClipVision", "crop", "pad", "tiles", "square"],
             inputs=[
-                io.Image.Input("image", tooltip="Pictures of any size and aspect ratio."),
+                io.Image.Input(
+                    "image",
+                    tooltip="Pictures of any size and aspect ratio; what is transparent says nothing.",
+                ),
                 choice_input("mode", MODES, "How a picture becomes square.", default="crop"),
                 choice_input(
                     "crop_position",
@@ -44,7 +47,12 @@ class FitImage(Node):
                 io.Image.Output(
                     display_name="image",
                     tooltip="Squares of that size, without alpha; several of each picture for tiles.",
-                )
+                ),
+                io.Mask.Output(
+                    display_name="mask",
+                    tooltip="The pictures' alpha, fitted the same way: white where there is something "
+                    "to see. White everywhere for pictures without alpha, but for the borders of pad.",
+                ),
             ],
         )
 
@@ -53,9 +61,10 @@ class FitImage(Node):
         cls, image: Tensor, mode: str = "crop", crop_position: str = "center", size: int = 224
     ) -> io.NodeOutput:
         check_image(image, "image")
-        squares = [fit(picture[None], mode, crop_position, size) for picture in one_by_one(image)]
-        fitted = torch.cat(squares)
-        return io.NodeOutput(fitted, ui=ui.PreviewImage(fitted))
+        how = (mode, crop_position, size)
+        pairs = [(fit(p, *how), fit_alpha(p, *how)) for p in one_by_one(image.split(1))]
+        fitted, masks = (torch.cat(squares) for squares in zip(*pairs, strict=True))
+        return io.NodeOutput(fitted, masks, ui=ui.PreviewImage(fitted))
 
 
 NODES = [FitImage]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ import safetensors.torch
 from comfy_api.latest import io, ui
 
 from ...ipadapter.errors import IPAdapterError
-from ...ipadapter.header import read_header
+from ...ipadapter.header import Header, read_header
 from ...ipadapter.reference import EncodedReference
 from ...ipadapter.saved import check_finite, check_tensors, pack, unpack
 from ..loading.adapter import LoadedAdapter, accept_adapter
@@ -84,15 +87,36 @@ def write_new(
     output = folder_paths.get_output_directory()
     try:
         folder, name, number, subfolder, _ = folder_paths.get_save_image_path(name, output)
-        path = Path(folder, f"{name}_{number:05}{ending}")
-        while path.exists():  # another run has just written it
-            number += 1
-            path = Path(folder, f"{name}_{number:05}{ending}")
-        with path.open("xb") as file:
-            file.write(content)
+        written = Path(folder, f".{uuid.uuid4().hex}.part")  # which no menu lists
+        try:
+            written.write_bytes(content)
+            path = publish(written, (f"{name}_{n:05}{ending}" for n in itertools.count(number)))
+        finally:
+            written.unlink(missing_ok=True)
     except (OSError, ValueError) as error:
         raise IPAdapterError(f"filename_prefix {prefix[:80]!r}: {error}") from error
     return path, subfolder
+
+
+def publish(written: Path, names: Iterator[str]) -> Path:
+    """Give a file the first of these names that is free in its folder; no file is overwritten."""
+    path = written.with_name(next(names))
+    try:
+        give_name(written, path)
+    except FileExistsError:  # another run has just written it
+        return publish(written, names)
+    return path
+
+
+def give_name(written: Path, path: Path) -> None:
+    """FileExistsError if another file has that name."""
+    try:
+        os.link(written, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        path.open("xb").close()  # takes the name
+        written.replace(path)
 
 
 class LoadReference(Node):
@@ -158,12 +182,21 @@ def saved_references() -> dict[str, Path]:
 
 def load_reference(path: Path, loaded: LoadedAdapter) -> EncodedReference:
     """Read a file that Save Reference wrote. IPAdapterError unless it is for this adapter."""
-    header = read_header(str(path))
+    header = saved_header(path)
     check_adapter(unpack(header.tensors, header.metadata, path.name), loaded)
     check_tensors(header.tensors, loaded.projection, path.name)
     tensors = safetensors.torch.load(path.read_bytes())
     check_finite(tensors, path.name)
     return unpack(tensors, header.metadata, path.name)
+
+
+def saved_header(path: Path) -> Header:
+    """The header of the file; no advice to download what was not downloaded."""
+    try:
+        return read_header(str(path))
+    except IPAdapterError as error:
+        text = str(error).replace("download it again", "save the reference again")
+        raise IPAdapterError(text) from error
 
 
 NODES = [SaveReference, LoadReference]

@@ -73,8 +73,9 @@ class ApplyIPAdapter(Node):
                 io.Image.Input(
                     "image",
                     optional=True,
-                    tooltip="The reference. Its center square is what the encoder sees. Several "
-                    "pictures act together, unless unfold_batch is on.",
+                    tooltip="The reference. Its center square is what the encoder sees; what is "
+                    "transparent says nothing. Several pictures act together, unless unfold_batch "
+                    "is on.",
                 ),
                 io.Model.Input("model", tooltip="An SD1.5 or SDXL model; others may be chained."),
                 *strength(NOISE),

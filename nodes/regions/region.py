@@ -57,8 +57,9 @@ class IPAdapterRegion(Node):
                 io.Image.Input(
                     "image",
                     optional=True,
-                    tooltip="The reference. Its center square is what the encoder sees. Several "
-                    "pictures act together, unless unfold_batch is on.",
+                    tooltip="The reference. Its center square is what the encoder sees; what is "
+                    "transparent says nothing. Several pictures act together, unless unfold_batch "
+                    "is on.",
                 ),
                 ReferenceSocket.Input(
                     "reference",

@@ -24,19 +24,29 @@ def check_images(**images: Tensor | None) -> None:
 
 
 def check_mask(mask: Tensor, name: str) -> Tensor:
-    """The mask as float32 [masks, H, W], 0 to 1; uint8 counts from 0 to 255, [H, W] is one mask.
+    """The mask as float32 [masks, H, W], 0 to 1; uint8 counts from 0 to 255, [H, W] is one mask, and
+    a channel of its own is as none.
 
-    IPAdapterError for any other shape, no pixels, NaN and infinity. The mask itself stays as it is.
+    IPAdapterError for any other shape, no pixels, NaN and infinity. The mask itself stays as it is,
+    and is what is returned where nothing has to be changed.
     """
+    white = 255 if mask.dtype == torch.uint8 else 1
+    mask = _three_dimensions(mask.detach(), name).float()
+    _check_pixels(mask, name, "mask")
+    mask = mask if white == 1 else mask / white
+    low, high = torch.aminmax(mask)
+    return mask if low >= 0 and high <= 1 else mask.clamp(0, 1)
+
+
+def _three_dimensions(mask: Tensor, name: str) -> Tensor:
+    """[H, W], [masks, H, W], [masks, 1, H, W] or [masks, H, W, 1] -> [masks, H, W]"""
+    if mask.ndim == 4 and 1 in (mask.shape[1], mask.shape[-1]):
+        return mask.squeeze(1 if mask.shape[1] == 1 else -1)
     if mask.ndim not in (2, 3):
         raise IPAdapterError(
             f"{name} has the shape {list(mask.shape)}: connect masks, [masks, height, width]"
         )
-    mask = mask[None] if mask.ndim == 2 else mask
-    white = 255 if mask.dtype == torch.uint8 else 1
-    mask = mask.detach().float() / white
-    _check_pixels(mask, name, "mask")
-    return mask.clamp(0, 1)
+    return mask[None] if mask.ndim == 2 else mask
 
 
 def _check_pixels(pixels: Tensor, name: str, kind: str) -> None:

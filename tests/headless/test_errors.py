@@ -1,9 +1,12 @@
 """What a user meets when something is wrong: one line, in the user's words, and nothing changed."""
 
+import math
 import os
 import re
 
 import comfy.supported_models
+import comfy.utils
+import folder_paths
 import pytest
 import safetensors.torch
 import torch
@@ -174,6 +177,23 @@ def test_truncated_file(tmp_path, file, ending, cut):
     assert "cut short" in message or "no plain checkpoint" in message
 
 
+@pytest.mark.parametrize("form", ["safetensors", "bin"])
+def test_an_adapter_in_use_survives_its_file(tmp_path, file, form, monkeypatch):
+    """Rewritten in place, then cut short: neither changes what was loaded."""
+    monkeypatch.setattr(comfy.utils, "MMAP_TORCH_FILES", True)
+    path = tmp_path / f"used.{form}"
+    torch.save(file, path) if form == "bin" else safetensors.torch.save_file(flat(file), path)
+    loaded = load_adapter(str(path))
+    with path.open("r+b") as stream:
+        stream.seek(path.stat().st_size // 2)
+        stream.write(bytes(path.stat().st_size // 4))
+    model = tiny.shared_model()
+    expected = tiny.sample(apply(model, LoadedAdapter(file, "used")))
+    assert torch.equal(tiny.sample(apply(model, loaded)), expected)
+    os.truncate(path, 100)
+    assert torch.equal(tiny.sample(apply(model, loaded)), expected)
+
+
 class Payload:
     def __init__(self, marker):
         self.marker = marker
@@ -200,14 +220,34 @@ def test_pickle_with_code_is_refused_and_not_run(tmp_path, file, legacy):
         (torch.zeros(4, 4, dtype=torch.int64), "int64"),
         ("text", "is a str"),
         ([torch.zeros(1)], "is a list"),
+        (torch.full((4, 4), math.nan), "contains NaN (not a number)"),
+        (torch.full((4, 4), math.nan).half(), "contains NaN (not a number)"),
+        (torch.eye(4).bfloat16() / 0, "contains NaN (not a number)"),
+        (torch.full((4, 4), -math.inf).half(), "contains infinity"),
     ],
-    ids=["sparse", "stride 0", "integers", "string", "list"],
+    ids=[
+        *("sparse", "stride 0", "integers", "string", "list"),
+        *("NaN", "half NaN", "brain float NaN", "infinity"),
+    ],
 )
 def test_damaged_tensors(file, damage, expected):
     content = {**file, "ip_adapter": {**file["ip_adapter"], "1.to_k_ip.weight": damage}}
     message = message_of(lambda: LoadedAdapter(content, "odd.bin"))
     assert message.startswith("odd.bin is damaged: ip_adapter.1.to_k_ip.weight")
     assert expected in message
+
+
+@pytest.mark.parametrize("place", ["image_proj", "ip_adapter", "lora"])
+def test_one_number_that_is_none_anywhere_is_found(place):
+    content = tiny.adapter_file(tiny.widths(tiny.shared_model()), "faceid")
+    half = "image_proj" if place == "image_proj" else "ip_adapter"
+    key = next(key for key in reversed(content[half]) if ("lora" in key) == (place == "lora"))
+    content[half][key] = content[half][key].clone()
+    content[half][key].view(-1)[-1] = math.nan
+    message = message_of(lambda: LoadedAdapter(content, "odd.bin"))
+    assert message == (
+        f"odd.bin is damaged: {half}.{key} contains NaN (not a number); download it again"
+    )
 
 
 def test_a_transposed_tensor_is_as_good_as_another(file):
@@ -305,6 +345,21 @@ def test_wrong_value_on_the_socket():
     message = message_of(lambda: apply(tiny.shared_model(), {"model": 1}))
     assert message == "ipadapter: a dict is no adapter; connect Load IPAdapter Model"
     assert "NoneType" in message_of(lambda: apply(tiny.shared_model(), None))
+
+
+@pytest.mark.parametrize("name", ["sub/a.safetensors", "sub\\a.safetensors"])
+def test_either_kind_of_slashes_names_an_adapter(tmp_path, file, monkeypatch, name):
+    """As prompts have them that were written on another system."""
+    (tmp_path / "sub").mkdir()
+    safetensors.torch.save_file(flat(file), tmp_path / "sub" / "a.safetensors")
+    folders = {"ipadapter": ([str(tmp_path)], {".safetensors"})}
+    monkeypatch.setattr(folder_paths, "folder_names_and_paths", folders)
+    monkeypatch.setattr(folder_paths, "filename_list_cache", {})
+    assert IPAdapterModelLoader.validate_inputs(ipadapter_file=name) is True
+    assert IPAdapterModelLoader.execute(ipadapter_file=name)[0].file == "a.safetensors"
+    for wrong in ("a.safetensors", "sub/b.safetensors", "../sub/a.safetensors", "sub"):
+        told = IPAdapterModelLoader.validate_inputs(ipadapter_file=wrong)
+        assert told == f"{wrong} is not in models/ipadapter (any more)"
 
 
 def test_file_that_is_gone():

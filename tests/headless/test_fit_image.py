@@ -58,6 +58,31 @@ def test_batches_come_out_picture_by_picture():
         assert torch.equal(fit(image, mode=mode, size=32), expected)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("mode", ["crop", "stretch", "tiles"])
+def test_the_mask_of_a_picture_without_alpha_is_white(mode, channels):
+    fitted, mask = FitImage.execute(image=torch.rand(2, 40, 100, channels), mode=mode, size=32).args
+    assert torch.equal(mask, torch.ones(fitted.shape[:3]))
+
+
+@pytest.mark.parametrize("mode", ["crop", "pad", "stretch", "tiles"])
+def test_a_cut_out_is_fitted_with_its_mask(mode):
+    """What is hidden under its transparent part is nowhere to be seen."""
+    image = torch.rand(2, 64, 64, 4)
+    image[..., 3] = 0
+    image[:, 10:40, 20:50, 3] = 1
+    other = image.clone()
+    other[..., :3] = torch.where(image[..., 3:] == 1, image[..., :3], torch.rand(64, 64, 3))
+    fitted, mask = FitImage.execute(image=image, mode=mode, size=64).args
+    assert torch.equal(mask, image[..., 3])
+    assert torch.equal(fitted, fit(other, mode=mode, size=64))
+    loaded = adapter(kind="plus")
+    one, two = (
+        tiny.sample(apply(tiny.shared_model(), loaded, picture)) for picture in (image, other)
+    )
+    assert torch.equal(one, two)
+
+
 def test_defaults():
     schema = FitImage.GET_SCHEMA()
     inputs = {i.id: i for i in schema.inputs}

@@ -345,9 +345,11 @@ def test_a_sliver_of_a_picture_has_no_face(app, shape):
         read(app, torch.full((1, *shape, 3), 0.5))
 
 
-def test_alpha_is_ignored_and_gray_pictures_are_read(app):
-    rgba = torch.cat([PICTURE, torch.zeros_like(PICTURE[..., :1])], -1)
-    assert torch.equal(read(app, rgba)[0].identity, read(app)[0].identity)
+def test_a_transparent_face_is_none_and_gray_pictures_are_read(app):
+    opaque = torch.cat([PICTURE, torch.ones_like(PICTURE[..., :1])], -1)
+    assert torch.equal(read(app, opaque)[0].identity, read(app)[0].identity)
+    with pytest.raises(IPAdapterError, match="no face found"):
+        read(app, opaque * torch.tensor([1, 1, 1, 0]))
     with pytest.raises(IPAdapterError, match="no face found"):
         read(app, PICTURE[..., :1])
 

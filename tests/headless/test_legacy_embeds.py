@@ -444,6 +444,37 @@ def test_the_menu_lists_both_folders(folders):
     assert IPAdapterLoadEmbeds.INPUT_TYPES()["required"]["embeds"][1]["options"] == menu
 
 
+def test_the_menu_follows_what_changes(folders):
+    """A folder that has not changed is not read again, one that has is."""
+    inner = folders / "input" / "people" / "friends"
+    inner.mkdir(parents=True)
+    (inner.parent / "loop").symlink_to(folders / "input")
+    (inner / "anna.ipadpt").write_bytes(b"")
+    old = [inner, inner.parent, folders / "input", folders / "output"]
+    for folder in old:
+        os.utime(folder, (1, 1))
+    assert list(saved_embeds()) == ["people/friends/anna.ipadpt"]
+    read = []
+    with pytest.MonkeyPatch.context() as patch:
+        scandir = os.scandir
+        patch.setattr(os, "scandir", lambda folder: read.append(folder) or scandir(folder))
+        assert list(saved_embeds()) == ["people/friends/anna.ipadpt"]
+        assert read == []
+        (inner / "bob.ipadpt").write_bytes(b"")
+        assert list(saved_embeds()) == [f"people/friends/{n}.ipadpt" for n in ("anna", "bob")]
+        assert read == [str(inner)]
+        assert IPAdapterLoadEmbeds.validate_inputs("people/friends/bob.ipadpt") is True
+    (inner / "anna.ipadpt").unlink()
+    assert list(saved_embeds()) == ["people/friends/bob.ipadpt"]
+
+
+def test_no_name_is_refused_in_one_line():
+    for wrong in ({}, {"embeds": None}):
+        assert IPAdapterLoadEmbeds.validate_inputs(**wrong) == "no .ipadpt file is chosen"
+    told = IPAdapterLoadEmbeds.validate_inputs(embeds=5)
+    assert told.startswith("5 is no .ipadpt file")
+
+
 @pytest.mark.parametrize("prefix", ["", "../x", "a/../../x", "/tmp/x"])
 def test_only_the_output_folder_is_written_to(folders, prefix):
     message = message_of(save, torch.zeros(1, 32), prefix)
@@ -452,7 +483,12 @@ def test_only_the_output_folder_is_written_to(folders, prefix):
 
 
 @pytest.mark.parametrize(
-    "name", ["gone.ipadpt", "../secret.ipadpt", "/etc/passwd", "notes.txt", ""]
+    "name",
+    [
+        *("gone.ipadpt", "../secret.ipadpt", "/etc/passwd", "notes.txt", ""),
+        *("..\\secret.ipadpt", "people/../../secret.ipadpt [output]", "C:secret.ipadpt"),
+        *("x\0.ipadpt", f"{300 * 'x'}.ipadpt"),
+    ],
 )
 def test_other_files_are_out_of_reach(folders, name):
     (folders / "secret.ipadpt").write_bytes(b"x")

@@ -5,6 +5,9 @@ import pytest
 import torch
 from hypothesis import given
 from ipadapter_pack.ipadapter.errors import IPAdapterError
+from ipadapter_pack.nodes.legacy.apply import IPAdapterAdvanced
+from ipadapter_pack.nodes.legacy.compat import WAYS
+from ipadapter_pack.nodes.legacy.embeds import IPAdapterEncoder
 from ipadapter_pack.nodes.legacy.formulas.noise import KINDS, noise_picture
 from ipadapter_pack.nodes.legacy.formulas.sharpen import sharpened
 from ipadapter_pack.nodes.legacy.images import (
@@ -21,7 +24,7 @@ from ipadapter_pack.tests.headless.mask_inputs import (
     refuses,
     run,
 )
-from ipadapter_pack.tests.headless.support import adapter, apply
+from ipadapter_pack.tests.headless.support import ENCODER, adapter, apply
 from ipadapter_pack.tests.ipadapter.test_preprocess import photo
 from ipadapter_pack.tests.painted import tensor
 from PIL import Image
@@ -149,3 +152,31 @@ def test_pictures_that_are_none(node, image, problem):
 def test_unknown_choices(node, inputs, message):
     with pytest.raises(IPAdapterError, match=message):
         node.execute(**{FIRST.get(node, "image"): tiny.picture(1), **inputs})
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_alpha_is_not_read_as_in_older_packs(node):
+    image = torch.rand(2, 40, 50, 4)
+    name = FIRST.get(node, "image")
+    assert torch.equal(run(node, **{name: image})[0], run(node, **{name: image[..., :3]})[0])
+
+
+@pytest.mark.parametrize("compat", WAYS)
+def test_older_packs_apply_what_is_hidden_under_alpha(compat):
+    image, negative = torch.rand(2, 1, 40, 50, 4)
+    inputs = {"ipadapter": adapter(kind="plus"), "clip_vision": ENCODER, "compat": compat}
+    ours, expected = (
+        tiny.sample(
+            IPAdapterAdvanced.execute(
+                model=tiny.shared_model(), image=image[..., :n], image_negative=negative[..., :n],
+                **inputs,
+            )[0]
+        )
+        for n in (4, 3)
+    )  # fmt: skip
+    assert torch.equal(ours, expected)
+    ours, expected = (
+        IPAdapterEncoder.execute(image=image[..., :n], mask=torch.ones(1, 8, 8), **inputs)
+        for n in (4, 3)
+    )
+    assert torch.equal(ours[0], expected[0])

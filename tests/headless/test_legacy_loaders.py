@@ -14,7 +14,7 @@ from ipadapter_pack.nodes.legacy.loaders import (
     IPAdapterUnifiedLoaderCommunity,
     IPAdapterUnifiedLoaderFaceID,
 )
-from ipadapter_pack.nodes.loading.auto import load_encoder
+from ipadapter_pack.nodes.loading.auto import IPAdapterAutoLoader, load_encoder
 from ipadapter_pack.nodes.model.lora import OURS
 from ipadapter_pack.nodes.references.encode_faces import find_shortcut_scale
 from ipadapter_pack.tests import tiny
@@ -316,6 +316,15 @@ def test_a_file_added_later_is_seen(models, node, preset, folder):  # noqa: F811
     folder_paths.filename_list_cache.clear()
     assert node.fingerprint_inputs(preset=preset) != before
     assert node.define_schema().inputs[1].options[0] == preset
+
+
+@pytest.mark.parametrize(
+    "node", [IPAdapterUnifiedLoader, IPAdapterUnifiedLoaderFaceID, IPAdapterAutoLoader]
+)
+def test_what_is_no_model_is_refused_in_one_line(one_encoder, node):
+    with pytest.raises(IPAdapterError) as caught:
+        node.execute(model=5)
+    assert str(caught.value) == "model: a int is no model; connect Load Checkpoint"
 
 
 def test_the_first_versions_face_models(face_models):  # noqa: F811

@@ -1,5 +1,8 @@
 """What people connect to version 2's nodes, and what the nodes make of it."""
 
+import asyncio
+
+import execution
 import numpy as np
 import pytest
 import torch
@@ -8,7 +11,10 @@ from ipadapter_pack.nodes.legacy import compat, faces, styles
 from ipadapter_pack.nodes.legacy.apply import IPAdapterAdvanced, IPAdapterBatch
 from ipadapter_pack.nodes.sampling.types import KEY
 from ipadapter_pack.tests import tiny
+from ipadapter_pack.tests.headless.packs import legacy_nodes, registered
 from ipadapter_pack.tests.headless.support import ENCODER, adapter
+
+import nodes as comfyui_nodes
 
 
 def applied(node, layout="SDXL", kind="base", **settings):
@@ -35,6 +41,45 @@ def same(one, two):
         for pair in zip(one[slot], two[slot], strict=True)
         for a, b in zip(*pair, strict=True)
     )
+
+
+# Weight types, as prompts that were written for another version send them
+
+MENU = {
+    key: schema
+    for key, schema in legacy_nodes().items()
+    if "style transfer precise" in next(
+        (i.options for i in schema.inputs if i.id == "weight_type"), ()
+    )
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", MENU)
+def test_comfyui_lets_version_1s_weight_types_pass(monkeypatch, key):
+    node = next(node for node in registered() if node.GET_SCHEMA().node_id == key)
+    monkeypatch.setitem(comfyui_nodes.NODE_CLASS_MAPPINGS, key, node)
+
+    def told(value):
+        prompt = {"1": {"class_type": key, "inputs": {"weight_type": value}}}
+        _, errors, _ = asyncio.run(execution.validate_inputs("id", prompt, "1", {}))
+        return [e["details"] for e in errors if e["type"] != "required_input_missing"]
+
+    for value in ("linear", "style transfer", "original", "channel penalty"):
+        assert told(value) == []
+    (details,) = told("odd")
+    assert "weight_type odd: choose one of linear, ease in" in details
+
+
+@pytest.mark.parametrize("weight_type", ["original", "channel penalty"])
+def test_version_1s_weight_types_are_linear(weight_type):
+    ours, linear = (applied(IPAdapterAdvanced, weight_type=t)[1] for t in (weight_type, "linear"))
+    assert same(ours, linear)
+
+
+def test_a_weight_type_that_is_connected_is_looked_at_later():
+    assert IPAdapterAdvanced.validate_inputs(weight_type=None) is True
+    with pytest.raises(IPAdapterError, match="odd"):
+        applied(IPAdapterAdvanced, weight_type="odd")
 
 
 # Layer weights, as people write them

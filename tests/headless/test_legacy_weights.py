@@ -112,6 +112,16 @@ def test_weights_are_joined(first, second, joined):
 # Refusals
 
 
+@pytest.mark.parametrize("wrong", [None, 5, {}])
+def test_what_is_no_strategy_is_refused_in_one_line(wrong):
+    for node in (IPAdapterWeightsFromStrategy, IPAdapterPromptScheduleFromWeightsStrategy):
+        with pytest.raises(IPAdapterError) as caught:
+            node.execute(weights_strategy=wrong)
+        assert str(caught.value) == (
+            f"weights_strategy: a {type(wrong).__name__} is no strategy; connect IPAdapter Weights"
+        )
+
+
 def test_unreadable_weights_are_refused_in_one_line():
     with pytest.raises(IPAdapterError, match=r"^weights: 'x' is not a number; write numbers"):
         IPAdapterWeights.execute(weights="1.0, x")

@@ -177,6 +177,33 @@ def test_masks_of_any_type_come_out_as_float(dtype):
     assert torch.equal(result(masks.FeatherMask, mask=other, **sides), expected)
 
 
+def test_a_mask_that_is_fit_for_use_is_not_copied():
+    mask = torch.rand(3, 8, 6)
+    for same in (mask, mask[0], mask[:, None], mask[..., None]):
+        assert check_mask(same, "mask").data_ptr() == mask.data_ptr()
+    for beyond in (mask + 1, mask - 1):
+        assert torch.equal(check_mask(beyond, "mask"), beyond.clamp(0, 1))
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 8, 6), (2, 8, 6, 1), (2, 1, 8, 1), (1, 1, 1, 1)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.uint8, torch.bool])
+def test_masks_with_a_channel_are_those_without(shape, dtype):
+    """As packs for segmentation hand them out."""
+    mask = (255 * torch.rand(shape)).to(dtype) if dtype == torch.uint8 else torch.rand(shape)
+    mask = mask > 0.5 if dtype == torch.bool else mask
+    plain = mask.squeeze(1) if shape[1] == 1 else mask.squeeze(-1)
+    assert torch.equal(check_mask(mask, "mask"), check_mask(plain, "mask"))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 8, 6), (2, 8, 6, 3), (2, 0, 8, 6), (1, 1, 1, 8, 6), (6,)])
+def test_masks_of_other_shapes_are_refused_in_one_line(shape):
+    with pytest.raises(IPAdapterError) as caught:
+        check_mask(torch.ones(shape), "mask")
+    assert str(caught.value) == (
+        f"mask has the shape {list(shape)}: connect masks, [masks, height, width]"
+    )
+
+
 PLACES = {"x": 0, "y": 0, "operation": "add"}
 SIDES = {"left": 0, "top": 0, "right": 0, "bottom": 0}
 TAKE_MASKS = [

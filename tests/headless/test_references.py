@@ -1,8 +1,12 @@
 """References as values: encoded, combined, saved and loaded."""
 
 import asyncio
+import errno
 import os
 import pickle
+import resource
+import signal
+from pathlib import Path
 
 import comfy.model_management
 import comfy.utils
@@ -14,7 +18,7 @@ import torch
 from ipadapter_pack.ipadapter.combine import METHODS
 from ipadapter_pack.ipadapter.errors import IPAdapterError
 from ipadapter_pack.ipadapter.noise import NOISES
-from ipadapter_pack.ipadapter.preprocess import fit_to_encoder
+from ipadapter_pack.ipadapter.preprocess import CLIP_MEAN, fit_to_encoder
 from ipadapter_pack.ipadapter.reference import Features, PromptPair
 from ipadapter_pack.ipadapter.saved import pack
 from ipadapter_pack.nodes.loading.adapter import AdapterBundle, LoadedAdapter
@@ -26,6 +30,7 @@ from ipadapter_pack.nodes.references.saved import (
     LoadReference,
     SaveReference,
     saved_references,
+    write_new,
 )
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.support import ENCODER, adapter, apply
@@ -200,11 +205,16 @@ def test_a_negative_picture_replaces_noise(plus):
     assert torch.equal(ours.negative, expected)
 
 
+@pytest.mark.parametrize("noise_type", NOISES)
 @pytest.mark.parametrize("channels", [1, 4])
-def test_gray_and_alpha_pictures(plus, channels):
+def test_gray_and_alpha_pictures(plus, channels, noise_type):
+    """Gray is read as colors; what is transparent is nothing to CLIP."""
     image = torch.rand(1, 70, 60, channels, generator=torch.Generator().manual_seed(channels))
     rgb = image[..., :3].expand(-1, -1, -1, 3)
-    inputs = {"enhance_tiles": 2, "noise": 0.3, "noise_type": "fade"}
+    if channels == 4:
+        image[..., 3] = image[..., 3].round()
+        rgb = torch.where(image[..., 3:] == 1, rgb, torch.tensor(CLIP_MEAN))
+    inputs = {"enhance_tiles": 2, "noise": 0.3, "noise_type": noise_type}
     assert_same(encode(plus, image, **inputs), encode(plus, rgb, **inputs))
 
 
@@ -526,6 +536,51 @@ def test_a_file_that_appears_meanwhile_is_not_overwritten(plus, folders, monkeyp
     assert save(reference) == (FOLDER, "anna_00002_.safetensors")
 
 
+@pytest.fixture
+def full_disk():
+    """No file grows beyond 4 KiB: the real error of a write that ends in the middle."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_leaves_nothing(folders, full_disk):
+    message = message_of(write_new, bytes(5000), "anna")
+    assert message.startswith("filename_prefix 'anna': ")
+    assert list(folders.rglob("*.*")) == []
+
+
+def test_a_kill_in_the_middle_leaves_nothing_that_is_listed(folders, full_disk):
+    child = os.fork()
+    if child == 0:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # kills at the limit
+        write_new(bytes(5000), f"{FOLDER}/anna")
+        os._exit(0)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGXFSZ
+    assert list(folders.rglob("*.part"))
+    assert saved_references() == {}
+
+
+def no_links(*names):
+    raise PermissionError(errno.EPERM, "Operation not permitted")
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_name_that_another_run_takes_meanwhile_stays_its_own(folders, monkeypatch, links):
+    """Also on a file system without hard links, which none here is."""
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+    output = folders / "output"
+    (output / "anna_00001_.safetensors").write_bytes(b"theirs")
+    monkeypatch.setattr(os, "listdir", lambda folder: [])  # what ComfyUI numbers by
+    path, _ = write_new(b"ours", "anna")
+    assert path.name == "anna_00002_.safetensors"
+    files = [Path(file) for file in os.scandir(output)]
+    assert sorted(file.read_bytes() for file in files) == [b"ours", b"theirs"]
+
+
 def test_the_menu_lists_both_folders_and_nothing_else(plus, folders):
     reference = encode(plus, pictures(1))
     save(reference)
@@ -729,10 +784,20 @@ def test_files_that_are_no_safetensors_are_refused(plus, folders, monkeypatch):
         safetensors.torch.save({k: t.contiguous() for k, t in adapter_file.items()}),
     ):
         path.write_bytes(bad)
-        assert message_of(load, plus).startswith("anna_00001_.safetensors ")
+        message = message_of(load, plus)
+        assert message.startswith("anna_00001_.safetensors ")
+        assert "download it again" not in message
     torch.save({"positive": Payload()}, path)
     assert message_of(load, plus).startswith("anna_00001_.safetensors ")
     assert not (folders / "payload-was-executed").exists()
+
+
+@pytest.mark.parametrize("part", [0.5, 0.99])
+def test_a_file_that_is_cut_short_is_to_be_saved_again(plus, folders, part):
+    save(encode(plus, pictures(1)))
+    path = next(iter(saved_references().values()))
+    os.truncate(path, int(part * path.stat().st_size))
+    assert message_of(load, plus).endswith("; save the reference again")
 
 
 def test_a_pickle_in_a_value_of_the_header_is_text_only(plus, folders):

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ipadapter_pack.ipadapter.errors import IPAdapterError
-from ipadapter_pack.ipadapter.fit import CLIP_MEAN, MODES, POSITIONS, fit
+from ipadapter_pack.ipadapter.fit import CLIP_MEAN, MODES, POSITIONS, fit, fit_alpha
 from ipadapter_pack.ipadapter.preprocess import fit_to_encoder
 from PIL import Image
 
@@ -82,6 +82,21 @@ def test_the_border_is_nothing_to_clip():
     processor = CLIPImageProcessorPil(do_resize=False, do_center_crop=False)
     normalized = processor(picture, return_tensors="np")["pixel_values"][0]
     assert np.abs(normalized[:, 0, 0]).max() < 0.5 / 255 / 0.26
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("shape", [(300, 200), (31, 90), (64, 64), (20, 33)])
+def test_alpha_lies_where_its_picture_does(mode, shape):
+    """As a picture would that is red where it is opaque; the borders of pad are none."""
+    red = ramp(*shape)
+    red[..., 1:] = 0
+    fitted = fit(red, mode, "center", 64)[..., 0]
+    alpha = fit_alpha(torch.cat([red, red[..., :1]], -1), mode, "center", 64)
+    assert alpha.shape == fitted.shape
+    inside = fit_alpha(red, mode, "center", 64) == 1
+    torch.testing.assert_close(alpha[inside], fitted[inside], rtol=0, atol=1e-5)
+    assert not alpha[~inside].any()
+    assert inside.all() == (mode != "pad" or shape == (64, 64))
 
 
 def test_stretch_squeezes_the_whole_picture():

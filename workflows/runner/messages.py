@@ -28,8 +28,11 @@ def hint(error: dict) -> str:
         "model_name": "--insightface",
     }
     name = str((error.get("extra_info") or {}).get("input_name"))
-    missing = error.get("type") == "value_not_in_list" and name in chosen
+    missing = error.get("type") in NOT_THERE and name in chosen
     return f" (choose one with {chosen[name]})" if missing else ""
+
+
+NOT_THERE = ("value_not_in_list", "custom_validation_failed")
 
 
 def failure(graph: Graph, error: dict) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ....ipadapter.errors import pick
 from ....ipadapter.noise import SIZE, shuffled, square
+from ....ipadapter.preprocess import without_alpha
 
 
 def noise_picture(
@@ -27,7 +28,7 @@ def noise_picture(
     make = pick(KINDS, kind, "type")
     clean = torch.zeros(1, SIZE, SIZE, 3)
     if image is not None:
-        clean = rearrange(square(image), "images c h w -> images h w c")
+        clean = rearrange(square(without_alpha(image)), "images c h w -> images h w c")
     if seeded_by_picture:
         noisy = make(clean, strength, _generator(int(clean.sum()) % 1_000_000_007))
     else:

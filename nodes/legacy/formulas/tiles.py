@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ....ipadapter.pillow import pillow_resized
-from ....ipadapter.preprocess import resized, rgb
+from ....ipadapter.preprocess import resized, rgb, without_alpha
 from .sharpen import sharpened
 
 SIDE = 256  # of a tile
@@ -24,7 +24,7 @@ class Tile(NamedTuple):
 def overlapping(image: Tensor, mask: Tensor | None, sharpening: float) -> list[Tile]:
     """Pictures [images, H, W, channels] in tiles of SIDE, row by row, each with its part of the
     mask [masks, H, W]: four of what is nearly square, else as many as its longer side takes."""
-    pixels = rgb(image).cpu()
+    pixels = rgb(without_alpha(image)).cpu()
     height, width = pixels.shape[-2:]
     white = torch.ones(1, height, width)
     where = resized((white if mask is None else mask.cpu())[:, None], height, width)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ....ipadapter.errors import IPAdapterError
-from ....ipadapter.preprocess import rgb
+from ....ipadapter.preprocess import rgb, without_alpha
 from .tiles import Tile
 
 SIDE = 224  # of a tile
@@ -32,7 +32,7 @@ def numbered(image: Tensor, short_side_tiles: int, weight: float) -> list[Tile]:
     cut, one tile high or wide, come first.
     """
     check_count(image, short_side_tiles)
-    whole = scaled(rgb(image).cpu(), short_side_tiles)
+    whole = scaled(rgb(without_alpha(image)).cpu(), short_side_tiles)
     tiles = _cut(whole, weight)
     if min(len(spans(side)) for side in whole.shape[-2:]) == 1:
         return tiles
