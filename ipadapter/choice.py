@@ -81,7 +81,7 @@ def choose(
     matches = [match for match in matches if _order(match) == first]
     if len(matches) > 1:
         raise IPAdapterError(
-            f"{preset}: several files may be meant, none under a published name: "
+            f"{preset}: several files fit, none with a published name: "
             f"{listed(sorted(c.name for c in matches))}; choose one of them in preset of IPAdapter Auto Loader"
         )
     return matches[0]

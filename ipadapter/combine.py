@@ -58,20 +58,17 @@ METHODS: dict[str, Option[Calculate]] = {
     "add": Option(add, "their sum, in which what two or three pictures share gets stronger"),
     "subtract": Option(
         subtract,
-        "the first without the mean of the others, which takes away a background or a style that "
-        "those show",
+        "the first without the mean of the others, to remove a background or a style that they show",
     ),
     "max": Option(largest, "the larger value of each feature: what shows clearly in any of them"),
-    "min": Option(
-        smallest, "the smaller value of each feature: what does not show in all is left out"
-    ),
+    "min": Option(smallest, "the smaller value of each feature: only what shows in all of them"),
 }
 
 # What a user chooses from: to keep the pictures as they are is no calculation.
 CONCAT = "concat"
 COMBINATIONS: dict[str, Option[Calculate | None]] = {
     CONCAT: Option(
-        None, "all pictures act side by side, as views of one subject, and is the first choice"
+        None, "all pictures act side by side, as views of one subject; the first choice"
     ),
     **METHODS,
 }
@@ -118,7 +115,7 @@ def alike(references: Mapping[str, EncodedReference]) -> list[PromptPair[Feature
     for name, reference in references.items():
         if reference.features is None:
             raise IPAdapterError(
-                f"{name} has lost what its encoder saw, so that it cannot be combined: encode its "
+                f"{name} has lost its encoder's features, so it cannot be combined: encode its "
                 "pictures again"
             )
         pairs.append(reference.features)

@@ -130,7 +130,7 @@ def encoder_kind(content: Content, file: str) -> EncoderKind:
         layers = _layers(tensors, layout.layer)
         whole = range(len(layers))
         if any(layers.get(number) != layers.get(0) for number in whole):
-            raise IPAdapterError(f"{file} is damaged: its layers are not all there")
+            raise IPAdapterError(f"{file} is damaged: some of its layers are missing")
         return EncoderKind(
             width=patches.shape[0],
             embeds=0 if projection is None else projection.shape[layout.embeds],

@@ -71,8 +71,8 @@ def find(app: Any, picture: Picture, sizes: Sequence[int] = SIZES) -> list[Face]
         )
         if points is None:
             raise IPAdapterError(
-                "insightface: this model's detector gives no eyes and mouth, by which a face is "
-                "cut out; take buffalo_l or antelopev2"
+                "insightface: this model's detector finds no eyes and mouth, which are needed to "
+                "crop a face; choose buffalo_l or antelopev2"
             )
         if len(boxes):
             return [Face(b[:4], p, float(b[4])) for b, p in zip(boxes, points, strict=True)]
@@ -155,7 +155,7 @@ def bgr(picture: Picture) -> Picture:
 SELECTIONS: dict[str, Option[Callable[[Face], float]]] = {
     "largest": Option(lambda face: -area(face), "the largest; face_index 1 is the next"),
     "best score": Option(
-        lambda face: -face.score, "the one that is found most surely; face_index 1 is the next"
+        lambda face: -face.score, "the highest detection score; face_index 1 is the next"
     ),
     "left to right": Option(center, "the leftmost; face_index 1 is the one to its right"),
     "all": Option(center, "every face, left to right, together as one reference"),

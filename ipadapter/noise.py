@@ -94,7 +94,7 @@ NOISES: dict[str, Option[Callable[[Tensor, float], Tensor]]] = {
         "the picture in displaced pieces, turned around, with grain; less noise makes finer pieces "
         "and more grain",
     ),
-    "fade": Option(faded, "mixed with random colors, which 1 leaves alone"),
-    "dissolve": Option(dissolved, "single values replaced by random ones, at 0.3 three in ten"),
+    "fade": Option(faded, "mixed with random colors; at 1 nothing else is left"),
+    "dissolve": Option(dissolved, "single values replaced by random ones: three in ten at 0.3"),
     "gaussian": Option(grainy, "with normally distributed grain"),
 }

@@ -33,9 +33,7 @@ def read_pickled(path: str, file: str) -> Mapping[Any, Any]:
         refuse_memory_eaters(path, is_zip, file)
         content: object = torch.load(path, weights_only=True, mmap=is_zip, map_location="meta")
     except MemoryEaterError:
-        raise IPAdapterError(
-            f"{file} is refused: it asks for memory for what it does not hold"
-        ) from None
+        raise IPAdapterError(f"{file} is refused: it asks for memory beyond its contents") from None
     except pickle.UnpicklingError as error:
         raise IPAdapterError(
             f"{file} is refused: it holds code or is no plain checkpoint; get the .safetensors"
@@ -66,7 +64,7 @@ def check_archive(path: str, size: int, file: str) -> None:
     if not any(os.path.basename(entry.filename) == "data.pkl" for entry in entries):
         raise IPAdapterError(f"{file} is no model file: it is a zip archive; unpack it")
     if sum(entry.file_size for entry in entries) > size:
-        raise IPAdapterError(f"{file} is refused: it is packed or larger inside than out")
+        raise IPAdapterError(f"{file} is refused: it is packed or larger when unpacked")
 
 
 def refuse_memory_eaters(path: str, is_zip: bool, file: str) -> None:

@@ -113,17 +113,17 @@ PRESETS = {
         },
     ),
     "FACEID": Preset(
-        "who a person is, as a face model tells",
+        "who a person is, by a face model",
         FaceID,
         {SD15.name: _face("faceid_sd15"), SDXL.name: _face("faceid_sdxl")},
     ),
     "FACEID PLUS": Preset(
-        "as FACEID, and how CLIP sees the face (SD1.5 only)",
+        "as FACEID, with CLIP's view of the face (SD1.5 only)",
         FaceIDPlus,
         {SD15.name: _face("faceid-plus_sd15")},
     ),
     "FACEID PLUS V2": Preset(
-        "as FACEID PLUS, with a weight of its own for what CLIP sees",
+        "as FACEID PLUS, with a separate weight for CLIP's view",
         FaceIDPlus,
         {SD15.name: _face("faceid-plusv2_sd15"), SDXL.name: _face("faceid-plusv2_sdxl")},
     ),

@@ -15,7 +15,7 @@ def check_stored(key: str, tensor: object, file: str) -> Tensor:
     elif tensor.layout is not torch.strided:
         why = f"is {tensor.layout}"
     elif tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
-        why = "stands for more numbers than it holds"
+        why = "claims more numbers than it holds"
     else:
         return tensor.contiguous()
     raise damaged(key, why, file)

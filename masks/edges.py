@@ -90,7 +90,7 @@ def _centered(mask: Tensor, faded: Tensor, depth: Tensor) -> Tensor:
 DIRECTIONS: dict[str, Option[tuple[float, Callable[[Tensor, Tensor, Tensor], Tensor]]]] = {
     "inward": Option(
         (0.0, _inward),
-        "inside the white shape; nothing outside it changes, for a region with a border to keep",
+        "inside the white shape; nothing outside changes, for a region that must keep its border",
     ),
     "outward": Option(
         (1.0, _outward),

@@ -62,12 +62,11 @@ MODES: dict[str, Option[Callable[[Tensor, int, int, float], Tensor]]] = {
     ),
     "cover": Option(
         cover,
-        "keeps its proportions and fills the canvas; what sticks out on two sides is cut off, for "
-        "a picture that is a crop from the middle",
+        "keeps its proportions and fills the canvas; two sides are cropped, for a picture that is "
+        "a center crop",
     ),
     "contain": Option(
         contain,
-        "keeps its proportions and shows all of it; outside fills the rest, for a picture that got "
-        "borders",
+        "keeps its proportions and all of it; outside fills the rest, for a padded picture",
     ),
 }

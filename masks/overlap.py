@@ -91,13 +91,13 @@ Rule = Callable[[Sequence["Tensor | None"], Sequence[Range]], "list[Tensor | Non
 RULES: dict[str, Option[Rule]] = {
     "add": Option(
         add,
-        "all act in full, for masks that only meet or whose fades sum to 1, since two references in "
-        "full at one place soon burn",
+        "all act in full, for masks that only meet or whose fades sum to 1; two references in full "
+        "at one place soon burn",
     ),
     "normalize": Option(
         normalize,
-        "each is divided by max(1, sum), so that together they are no stronger than one, for "
-        "regions that share a place as equals",
+        "each is divided by max(1, sum), so that together they sum to at most 1, for regions that "
+        "share a place as equals",
     ),
     "priority": Option(
         priority,

@@ -97,24 +97,20 @@ def starts(pixels: int, cells: int) -> Tensor:
 
 
 SPATIAL: dict[str, Option[Callable[[Tensor, int, int], Tensor]]] = {
-    "max": Option(highest, "white if any of its pixels is, so that thin shapes stay"),
-    "min": Option(lowest, "white only if all of its pixels are: nothing that should stay changes"),
-    "mean": Option(to_grid, "the mean, a pixel on the border by its share: keeps soft edges"),
+    "max": Option(highest, "the highest: any white pixel makes it white, so that thin shapes stay"),
+    "min": Option(lowest, "the lowest: white only if all pixels are, so that nothing else changes"),
+    "mean": Option(to_grid, "the mean, with border pixels in part: keeps soft edges"),
     "first": Option(top_left, "its top left pixel, for masks that were drawn in whole cells"),
     "last": Option(
         bottom_right, "its bottom right pixel, for masks that were drawn in whole cells"
     ),
 }
 TEMPORAL: dict[str, Option[Callable[[Tensor], Tensor]]] = {
-    "max": Option(
-        lambda frames: frames.amax(dim=1), "all places where the mask was in one of the frames"
-    ),
+    "max": Option(lambda frames: frames.amax(dim=1), "the places where any of its frames is white"),
     "min": Option(
-        lambda frames: frames.amin(dim=1), "only places where the mask was in all of the frames"
+        lambda frames: frames.amin(dim=1), "only the places where all of its frames are white"
     ),
-    "mean": Option(
-        lambda frames: frames.mean(dim=1), "the share of the frames in which the mask was there"
-    ),
+    "mean": Option(lambda frames: frames.mean(dim=1), "the mean of its frames"),
     "first": Option(lambda frames: frames[:, 0], "the first frame of the group"),
     "last": Option(lambda frames: frames[:, -1], "the last frame of the group"),
 }

@@ -14,7 +14,7 @@ PAGES = ROOT / "nodes" / "web" / "docs"
 COMPAT = """
 ## compat
 
-**faithful** does what the adapters were trained with, **v2** what ComfyUI_IPAdapter_plus did: it leaves out the middle block, shows the negative prompt of Plus adapters a black picture, prepares pictures as ComfyUI does elsewhere, fits masks to a guessed grid, cuts out SDXL faces with a margin, looks for faces at 640 to 320 pixels, draws noise from a seed that depends on the picture, and treats Kolors' faces like all others. The README has the table. `IPADAPTER_REGIONS_COMPAT=v2` in ComfyUI's environment makes v2 the default.
+**faithful** follows the adapters' training, **v2** ComfyUI_IPAdapter_plus. v2 skips the middle block, shows the negative prompt of Plus adapters a black picture, resizes pictures as ComfyUI does elsewhere, fits masks to a guessed grid, crops SDXL faces with a margin, detects faces at 640 to 320 pixels, seeds noise with the batch's pixels, and treats Kolors' faces like all others. The README has the table. `IPADAPTER_REGIONS_COMPAT=v2` in ComfyUI's environment makes v2 the default.
 """
 
 

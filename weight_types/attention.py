@@ -39,17 +39,17 @@ def channel_penalty(k: Tensor, v: Tensor, weight: Weight) -> tuple[Tensor, Tenso
 
 WEIGHT_TYPES: dict[str, Option[WeightType]] = {
     "original": Option(
-        original, "scales what the reference adds, as in the paper, and is the first choice"
+        original, "scales what the reference adds, as in the paper; the first choice"
     ),
     "linear": Option(
         linear,
-        "also evens out which parts of the reference are looked at, so that the prompt keeps more "
-        "say, best at 0.4 to 0.8; the same as original at 1",
+        "also spreads attention more evenly over the reference, so that the prompt keeps more say, "
+        "best at 0.4 to 0.8; at 1 the same as original",
     ),
     "channel penalty": Option(
         channel_penalty,
-        "less weight in the layers with few channels, which draw small things, and the full "
-        "contrast between the reference's parts, where pictures come out flat or soft",
+        "less weight in the layers with few channels, which draw details, and full contrast "
+        "between the reference's parts; for pictures that come out flat or soft",
     ),
 }
 

@@ -104,7 +104,7 @@ def _unknown_layout(order: Sequence[Transformer]) -> str:
     blocks = ", ".join(f"{sum(at.block == block for at in order)} {block}" for block in BLOCKS)
     free = ", ".join(name for name, row in SCHEDULES.items() if not row.roles)
     return (
-        "which layers make the style and the composition is known for the spatial transformers of "
+        "style and composition layers are known only for the spatial transformers of "
         f"{known}; this model has {len(order)} ({blocks}), in other places; "
         f"choose one of {free}, with layer_weights if you know which layers matter"
     )
@@ -187,7 +187,7 @@ SCHEDULES: dict[str, Schedule] = {
     "style transfer": Schedule(style_transfer, "only the layers that make the style", roles=True),
     "composition": Schedule(
         composition,
-        "only the layers that make the composition, which is what lies where",
+        "only the layers that make the composition (what lies where)",
         roles=True,
     ),
     "strong style transfer": Schedule(
@@ -207,15 +207,13 @@ SCHEDULES: dict[str, Schedule] = {
     ),
     "style transfer precise": Schedule(
         style_transfer_precise,
-        "the style, and steers away from the reference's composition as strongly as second_weight "
-        "says",
+        "the style at weight; steers away from the reference's composition at second_weight",
         roles=True,
         second=True,
     ),
     "composition precise": Schedule(
         composition_precise,
-        "the composition, and steers away from the reference's style as strongly as second_weight "
-        "says",
+        "the composition at weight; steers away from the reference's style at second_weight",
         roles=True,
         second=True,
     ),

@@ -30,12 +30,12 @@ def read_curve(text: str, name: str) -> Curve:
     places = [knot[0] for knot in curve]
     if not all(len(knot) == 2 for knot in curve):
         raise IPAdapterError(
-            f"{name}: write either numbers alone or a place before each, such as 0: 1, 0.5: 0.2"
+            f"{name}: write only numbers, or a place before each number, such as 0: 1, 0.5: 0.2"
         )
     if places != sorted(set(places)) or places[0] < 0 or places[-1] > 1:
         raise IPAdapterError(
-            f"{name}: the places {', '.join(f'{at:g}' for at in places)} have to rise, from 0 (the "
-            "first step) to 1 (the last)"
+            f"{name}: the places {', '.join(f'{at:g}' for at in places)} must increase, from 0 "
+            "(the first step) to 1 (the last)"
         )
     return tuple((at, factor) for at, factor in curve)
 

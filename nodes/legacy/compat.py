@@ -80,8 +80,7 @@ def compat_input(optional: bool = True) -> Any:
         default=default(),
         optional=optional,
         advanced=True,
-        tooltip="faithful: as the adapters were trained. v2: as ComfyUI_IPAdapter_plus did it, for "
-        "the look that a graph had there (no middle block, its own way with masks, pictures and "
-        f"faces). The environment variable {VARIABLE} sets what new nodes, and graphs that do not "
-        "say, start with.",
+        tooltip="faithful: as the adapters were trained. v2: as ComfyUI_IPAdapter_plus did, for a "
+        "graph's look there (no middle block, other handling of masks, pictures and faces). The "
+        f"environment variable {VARIABLE} sets the default, also for graphs that do not say.",
     )

@@ -28,7 +28,7 @@ class IPAdapterEmbeds(WeightTypeNode):
         return embeds_node(
             "IPAdapterEmbeds",
             "IPAdapter Embeds",
-            "Lets pictures act as a prompt that IPAdapter Encoder has encoded.",
+            "Lets pictures from IPAdapter Encoder act as a prompt.",
             APPLY,
         )
 
@@ -79,7 +79,7 @@ def embeds_node(node_id: str, name: str, description: str, successor: str) -> io
         "pos_embed": embeds_input("pos_embed", "From IPAdapter Encoder, or several combined."),
         "neg_embed": embeds_input(
             "neg_embed",
-            'What the negative prompt sees instead. Left open, it sees "no picture", for which '
+            'What the negative prompt sees instead. Unconnected, it sees "no picture", for which '
             "most adapters need clip_vision.",
         ),
     }

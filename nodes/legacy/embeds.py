@@ -44,8 +44,8 @@ class IPAdapterEncoder(Node):
     def define_schema(cls) -> io.Schema:
         weight = number(
             "weight", 1.0, -1.0, 3.0, 0.01,
-            "Multiplies what the encoder saw. 0.5 to 1.5 is sensible; 0 makes the picture say "
-            "nothing. Felt most when pictures are combined.",
+            "Multiplies what the encoder saw. 0.5 to 1.5 is sensible; 0 leaves nothing of the "
+            "picture. Felt most when pictures are combined.",
         )  # fmt: skip
         mask = partial(
             io.Mask.Input,
@@ -134,17 +134,17 @@ class IPAdapterCombineEmbeds(Node):
             choice_input,
             "method",
             {**COMBINE_EMBEDS, "max": METHODS["max"], "min": METHODS["min"]},
-            "How they become one.",
+            "How they are combined.",
         )
         return old_node(
             "IPAdapterCombineEmbeds",
             "IPAdapter Combine Embeds",
-            "Makes one of what CLIP saw in several pictures.",
+            "Combines what CLIP saw in several pictures.",
             sockets(
                 f"embed1 method | {' '.join(names[1:])}",
                 {"method": method, **{name: embeds_input(name, tip) for name in names}},
             ),
-            [embeds_output("EMBEDS", "All of them, for IPAdapter Embeds.")],
+            [embeds_output("EMBEDS", "All combined, for IPAdapter Embeds.")],
             COMBINE,
         )
 

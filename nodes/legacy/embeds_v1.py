@@ -56,7 +56,7 @@ class IPAdapterApplyEncoded(Node):
         return old_node(
             "IPAdapterApplyEncoded",
             "Apply IPAdapter from Encoded",
-            "Lets pictures act as a prompt that Encode IPAdapter Image has encoded.",
+            "Lets pictures from Encode IPAdapter Image act as a prompt.",
             sockets(
                 "ipadapter embeds model weight:3 weight_type start_at end_at unfold_batch | "
                 "attn_mask",

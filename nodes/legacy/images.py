@@ -21,7 +21,7 @@ CLIP_SIDE = 224
 FACE_SIDE, BORDER = 640, 30
 PAD = "pad"
 CROPPED = ["top", "bottom", "left", "right", "center"]
-SHARPENING = "Sharpens the small picture; 0 does not."
+SHARPENING = "Sharpens the small picture; 0 is off."
 
 
 class IPAdapterNoise(Node):
@@ -30,8 +30,7 @@ class IPAdapterNoise(Node):
         return old_node(
             "IPAdapterNoise",
             "IPAdapter Noise",
-            "Makes a noise picture for image_negative, which the reference is then steered away "
-            "from.",
+            "Makes a noise picture for image_negative, to steer the reference away from it.",
             [
                 io.Combo.Input(
                     "type",
@@ -45,8 +44,8 @@ class IPAdapterNoise(Node):
                     min=0.0,
                     max=1.0,
                     step=0.05,
-                    tooltip="How much of the picture gives way to noise. 0 leaves it as it is, but "
-                    "for shuffle, which then moves large pieces.",
+                    tooltip="How much noise replaces the picture. 0 leaves it as it is, except with "
+                    "shuffle, which then moves large pieces.",
                 ),
                 io.Int.Input(
                     "blur",
@@ -54,7 +53,7 @@ class IPAdapterNoise(Node):
                     min=0,
                     max=32,
                     step=1,
-                    tooltip="Blurs the result over so many pixels; 0 does not.",
+                    tooltip="Blurs the result by this many pixels; 0 is off.",
                 ),
                 io.Image.Input(
                     "image_optional",

@@ -168,8 +168,8 @@ def loader(
         ),
         "preset": partial(
             io.Combo.Input, "preset", options=list(presets),
-            tooltip="What kind of adapter to take: the first file under its known names that fits "
-            "the model, else one whose content is of that kind.",
+            tooltip="What kind of adapter to take: the first fitting file with a known name, else "
+            "one with contents of that kind.",
         ),
         "ipadapter": partial(
             IPAdapterSocket.Input, "ipadapter",

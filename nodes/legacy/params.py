@@ -38,7 +38,7 @@ REGION: dict[str, Socket] = {
     ),
     "mask": partial(
         io.Mask.Input, "mask",
-        tooltip="White: picture and texts act here. Black: they do not. Open: everywhere.",
+        tooltip="White: picture and texts act here. Black: they do not. Without: everywhere.",
     ),
     "positive": partial(
         io.Conditioning.Input, "positive", tooltip="A text that counts only inside mask."

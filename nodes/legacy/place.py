@@ -91,8 +91,8 @@ class Settings:
 def refuse_lists(*values: object) -> None:
     if any(isinstance(value, Iterable) for value in values):
         raise IPAdapterError(
-            "a list of weights is connected to another input than weight (or weight_style): only "
-            "that takes one for each latent; give the others a single number"
+            "a list of weights is connected to an input that takes a single number: only weight "
+            "(or weight_style) takes one for each latent"
         )
 
 
@@ -160,8 +160,8 @@ def place(model: Any, encoders: Encoders, reference: EncodedReference, settings:
         and not settings.unfold_batch
     ):
         warn(
-            f"{len(settings.weight)} weights, of which this node takes the first alone; a node whose "
-            "name ends in Batch has one for each latent"
+            f"{len(settings.weight)} weights, of which this node uses only the first; a node whose "
+            "name ends in Batch uses one for each latent"
         )
     settings = replace(settings, layer_weights=known_layers(model, settings.layer_weights))
     loaded = encoders.loaded

@@ -36,15 +36,15 @@ WEIGHT = (
 )
 FACE = (
     "Only for FaceID Plus V2 and Kolors: the weight of the face's structure, which CLIP sees. 1 is "
-    "as trained; 0 leaves the identity alone."
+    "as trained; 0 uses only the identity."
 )
-COMBINE = "What becomes of several pictures; all but concat calculate with what the encoder saw."
+COMBINE = "How several pictures are combined; all but concat calculate with what the encoder saw."
 
 
 # What stands before a colon is the name; after it, which of those of that name is meant.
 SOCKETS: dict[str, Socket] = {
     "model": partial(
-        io.Model.Input, "model", tooltip="An SD1.5 or SDXL model; others may be chained."
+        io.Model.Input, "model", tooltip="An SD1.5 or SDXL model, or from another Apply node."
     ),
     "ipadapter": partial(
         IPAdapterSocket.Input, "ipadapter", tooltip="From a loader, with or without an encoder."
@@ -64,8 +64,8 @@ SOCKETS: dict[str, Socket] = {
     ),
     "image:either": partial(
         io.Image.Input, "image",
-        tooltip="The reference, of which the center square is seen; for FaceID adapters a photo of "
-        "a person.",
+        tooltip="The reference: its center square is seen. For FaceID adapters: a photo of a "
+        "person.",
     ),
     "weight:3": number("weight", 1.0, -1.0, 3.0, 0.05, WEIGHT),
     "weight:5": number("weight", 1.0, -1.0, 5.0, 0.05, WEIGHT),
@@ -94,7 +94,7 @@ SOCKETS: dict[str, Socket] = {
         "end_at", 1.0, 0.0, 1.0, 0.001, "Where in the noise schedule it stops."
     ),
     "sharpening": number(
-        "sharpening", 0.0, 0.0, 1.0, 0.05, "Sharpens what the encoder is shown; 0 does not."
+        "sharpening", 0.0, 0.0, 1.0, 0.05, "Sharpens what the encoder sees; 0 is off."
     ),
     "weight_type": partial(
         io.Combo.Input, "weight_type", options=list(WEIGHT_TYPES),
@@ -115,7 +115,7 @@ SOCKETS: dict[str, Socket] = {
     ),
     "layer_weights": partial(
         io.String.Input, "layer_weights", default="", multiline=True,
-        tooltip="A weight for each layer that is to have one, times weight: 3: 1, 6: 0.5.",
+        tooltip="Weights for single layers, times weight: 3: 1, 6: 0.5.",
     ),
     "enhance_tiles": partial(
         io.Int.Input, "enhance_tiles", default=2, min=1, max=16,
@@ -146,7 +146,7 @@ SOCKETS: dict[str, Socket] = {
     ),
     "clip_vision": partial(
         io.ClipVision.Input, "clip_vision",
-        tooltip="The image encoder, where the loader brought none.",
+        tooltip="The image encoder, if the loader brings none.",
     ),
     "clip_vision:needed": partial(
         io.ClipVision.Input, "clip_vision",

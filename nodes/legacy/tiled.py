@@ -26,7 +26,7 @@ from .place import ApplyInputs, Settings, apply_picture, encoders_of
 from .sockets import model_output, number, old_node, sockets
 from .weight_types import WeightTypeNode
 
-DESCRIPTION = "Lets a wide or tall picture act in tiles, each of which is seen in full."
+DESCRIPTION = "Lets a wide or tall picture act in tiles, each seen in full."
 
 
 def tiled_outputs() -> list[Any]:
@@ -124,8 +124,8 @@ MORE = {
     ),
     "tile_weight": number(
         "tile_weight", 0.6, 0.0, 1.0, 0.05,
-        "How much the tiles count beside those of the coarse cut, where there are several rows and "
-        "columns; 0 leaves the coarse ones alone.",
+        "Where there are several rows and columns: how much the tiles count beside the coarse ones; "
+        "0 uses only the coarse ones.",
     ),
 }  # fmt: skip
 
@@ -136,7 +136,7 @@ class IPAdapterTilesMasked(Node):
         return old_node(
             "IPAdapterTilesMasked",
             "IPAdapter Masked Tiles (experimental)",
-            f"{DESCRIPTION} Of several pictures the first is cut.",
+            f"{DESCRIPTION} Only the first of several pictures acts.",
             sockets(
                 "ipadapter clip_vision image:tiled model weight:0.7 noise kinds start_at end_at "
                 "short_side_tiles tile_weight",

@@ -81,7 +81,7 @@ COUNTS = {
     "start_frame": "The frames before this one stay at the first number; not with timing custom. "
     "0: none.",
     "end_frame": "From this frame on the weights stay at the last number; not with timing custom. "
-    "9999: the last frame alone.",
+    "9999: only the last frame.",
     "add_starting_frames": "Frames before all others, with the first picture and weight; 0: none. "
     "Only with image.",
     "add_ending_frames": "Frames after all others, with the last picture and weight; 0: none. Only "
@@ -114,8 +114,8 @@ FRAMES: dict[str, Socket] = {
     ),
     "image": partial(
         io.Image.Input, "image",
-        tooltip="The pictures that the frames are to go through, for image_1 and image_2. Open: "
-        "weights alone.",
+        tooltip="The pictures that the frames go through, for image_1 and image_2. Without: only "
+        "weights.",
     ),
     "strategy": partial(
         WeightsStrategy.Input, "weights_strategy", tooltip="From IPAdapter Weights."
@@ -131,12 +131,12 @@ FRAMES: dict[str, Socket] = {
 def frame_outputs() -> list[Any]:
     return [
         io.Float.Output(display_name="weights", tooltip="A list, one weight for each frame."),
-        io.Float.Output(display_name="weights_invert", tooltip="The same from its end."),
+        io.Float.Output(display_name="weights_invert", tooltip="The same in reverse order."),
         io.Int.Output(display_name="total_frames", tooltip="How many weights that are."),
         io.Image.Output(display_name="image_1", tooltip="One picture for each frame."),
         io.Image.Output(
             display_name="image_2",
-            tooltip="For each frame the other picture, for weights_invert; none with full batch.",
+            tooltip="The other picture of each frame, for weights_invert; none with full batch.",
         ),
         WeightsStrategy.Output(
             display_name="weights_strategy", tooltip="These settings, for other pictures."

@@ -29,9 +29,7 @@ from .insightface_models import PROVIDERS
 from .scan import find_files, where
 
 PRESETS_AND_AUTO: dict[str, Described] = {
-    AUTO: Option(
-        None, "PLUS if it is there, then others of whole pictures, then those that read faces"
-    ),
+    AUTO: Option(None, "PLUS if you have it, then others for whole pictures, then those for faces"),
     **PRESETS,
 }
 
@@ -43,9 +41,9 @@ class IPAdapterAutoLoader(Node):
             node_id="IPAdapterAutoLoader",
             display_name="IPAdapter Auto Loader",
             category=CATEGORY,
-            description="Finds the adapter that fits your model, and with it the image encoder, "
-            "the LoRA and the face models that it needs, by what the files hold. It says what it "
-            "took, or what is missing and where to put it.",
+            description="Finds the adapter that fits your model, and the image encoder, LoRA and "
+            "face models that it needs, by the files' contents. It says what it took, or what is "
+            "missing and where to put it.",
             search_aliases=[
                 *("ipadapter", "faceid", "load ip adapter", "preset"),
                 *("IPAdapter Unified Loader", "IPAdapter Unified Loader FaceID"),
@@ -59,7 +57,7 @@ class IPAdapterAutoLoader(Node):
                     "preset",
                     PRESETS_AND_AUTO,
                     "What kind of adapter to take. Below the kinds are the files of "
-                    "models/ipadapter, for one that was published under no known name.",
+                    "models/ipadapter, for one without a known name.",
                     default=AUTO,
                     files=folder_paths.get_filename_list("ipadapter"),
                 ),
@@ -88,7 +86,7 @@ class IPAdapterAutoLoader(Node):
                 IPAdapterSocket.Output(
                     display_name="ipadapter",
                     tooltip="The adapter with its encoder and face models: clip_vision and "
-                    "insightface of the Apply nodes may stay open.",
+                    "insightface of the Apply nodes need no connection.",
                 ),
             ],
         )

@@ -93,7 +93,7 @@ def load_insightface(provider: str, model_name: str) -> FaceAnalysis:
     if providers[0] not in detector.session.get_providers():
         warn(
             f"provider {provider}: onnxruntime has it, but it did not start, so faces run on the "
-            "CPU; see the lines above in the log for which driver or library it misses"
+            "CPU; the log above names the missing driver or library"
         )
     return app
 
@@ -130,7 +130,7 @@ def read_faces(
 def check_app(app: Any) -> None:
     if getattr(app, "det_model", None) is None:
         raise IPAdapterError(
-            f"insightface: a {type(app).__name__} finds no faces; connect Load InsightFace"
+            f"insightface: a {type(app).__name__} is no face model; connect Load InsightFace"
         )
     if "recognition" not in app.models:
         raise IPAdapterError(

@@ -139,7 +139,8 @@ def read_folder(
     except Exception as error:  # onnxruntime's have no class in common
         file = next((f for f in onnx_files(folder) if f in str(error)), folder)
         reason = " ".join(str(error).split())
-        advice = "get it again" if len(providers) == 1 else "get it again or take provider CPU"
+        again = "download it again"
+        advice = again if len(providers) == 1 else f"{again} or choose provider CPU"
         raise IPAdapterError(
             f"{file} cannot be read: it is cut short or no face model; {advice} ({reason})"
         ) from error

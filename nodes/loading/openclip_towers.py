@@ -34,7 +34,7 @@ def import_open_clip() -> Any:
         raise IPAdapterError(
             f"open_clip cannot be imported ({error}): install it into ComfyUI's Python with "
             f'"{sys.executable}" -m pip install "open_clip_torch>=3.3,<4" (torchvision must be '
-            "there before, as ComfyUI has it; otherwise pip replaces your torch), then restart"
+            "installed already, as for ComfyUI; otherwise pip replaces your torch), then restart"
         ) from error
     except RuntimeError as error:  # torchvision's, when made for another torch
         raise IPAdapterError(
@@ -114,8 +114,8 @@ def build(open_clip: Any, architecture: str) -> Any:
     config = open_clip.get_model_config(architecture)
     if config is None or not gives_tokens(config["vision_cfg"]):
         raise IPAdapterError(
-            f"architecture: {architecture} is none that open_clip {open_clip.__version__} knows, "
-            "or no transformer; choose one from the list"
+            f"architecture: {architecture} is unknown to open_clip {open_clip.__version__}, or no "
+            "transformer; choose one from the list"
         )
     vision = {**config["vision_cfg"], "timm_model_pretrained": False}
     with torch.device("meta"):

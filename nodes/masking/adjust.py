@@ -22,8 +22,8 @@ class AdjustMask(Node):
             node_id="IPAdapterAdjustMask",
             display_name="Adjust Mask (IPAdapter)",
             category=ADVANCED,
-            description="Makes a mask black and white, larger or smaller, or turns it around, in "
-            "this order.",
+            description="Makes a mask black and white, grows or shrinks it, or inverts it, in this "
+            "order.",
             search_aliases=[
                 *("threshold mask", "binary mask", "grow mask", "expand mask"),
                 *("shrink mask", "dilate", "erode", "invert mask"),
@@ -36,8 +36,8 @@ class AdjustMask(Node):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="First: what is at least this becomes white, all else black. 0.5 suits "
-                    "most; 0 leaves the grays, and so soft edges, as they are.",
+                    tooltip="First: values of at least this become white, all else black. 0.5 suits "
+                    "most; 0 leaves grays and soft edges as they are.",
                 ),
                 io.Int.Input(
                     "grow",
@@ -52,7 +52,7 @@ class AdjustMask(Node):
                 io.Boolean.Input(
                     "invert",
                     default=False,
-                    tooltip="Last: white becomes black and black white. Off leaves them.",
+                    tooltip="Last: white becomes black, and black white.",
                 ),
             ],
             outputs=[io.Mask.Output(display_name="mask", tooltip="The adjusted mask.")],

@@ -33,8 +33,8 @@ class MasksFromColorMap(Node):
             display_name="Masks From Color Map (IPAdapter)",
             category=CATEGORY,
             description="Turns a picture painted in flat colors into one attention mask per color. "
-            "Together the masks cover the picture: no rim stays unclaimed. The node shows the "
-            "colors, their numbers and how much of the picture each has.",
+            "Together the masks cover the picture without gaps. The node shows the colors, their "
+            "numbers and how much of the picture each has.",
             search_aliases=["color map", "segmentation", "palette", "regions", "color to mask"],
             inputs=[
                 io.Image.Input(
@@ -62,7 +62,7 @@ class MasksFromColorMap(Node):
                 choice_input(
                     "mode",
                     MODES,
-                    "Who gets a pixel at an edge; the masks add up to 1 everywhere.",
+                    "Which region gets a pixel at an edge. The masks add up to 1 everywhere.",
                     default="nearest",
                 ),
                 io.Int.Input(
@@ -84,8 +84,8 @@ class MasksFromColorMap(Node):
                 ),
                 io.String.Output(
                     display_name="colors",
-                    tooltip="The colors as #RRGGBB, in the order of the masks. Put into colors, it "
-                    "keeps the numbers when the picture changes.",
+                    tooltip="The colors as #RRGGBB, in the order of the masks. Paste them into the "
+                    "input colors to keep the order when the picture changes.",
                 ),
                 *(mask_output(number) for number in range(1, MOST + 1)),
             ],

@@ -21,8 +21,8 @@ class SolidMask(Node):
             node_id="IPAdapterSolidMask",
             display_name="Solid Mask (IPAdapter)",
             category=CATEGORY,
-            description="Makes a mask with one value everywhere, a canvas to combine regions on, or in "
-            "one box of it, a region.",
+            description="Makes a mask with one value, either everywhere (a canvas to combine regions "
+            "on) or in one box (a region).",
             search_aliases=[
                 *("create mask", "blank mask", "empty mask", "black mask", "white mask"),
                 *("rectangle", "box", "region by fractions"),
@@ -66,8 +66,8 @@ class SolidMask(Node):
 BOX = [
     ("left", 0.0, "Where the box begins: 0 at the left side, 0.5 in the middle."),
     ("top", 0.0, "Where the box begins: 0 at the top side, 0.5 in the middle."),
-    ("width", 1.0, "The box's width: 1 is the canvas's, 0.5 half of it, 0 no box at all."),
-    ("height", 1.0, "The box's height: 1 is the canvas's, 0.5 half of it, 0 no box at all."),
+    ("width", 1.0, "The box's width: 1 is the whole canvas, 0.5 half of it, 0 no box."),
+    ("height", 1.0, "The box's height: 1 is the whole canvas, 0.5 half of it, 0 no box."),
 ]
 
 
@@ -155,7 +155,7 @@ def fade_input(side: str) -> io.Int.Input:
         max=LARGEST,
         step=1,
         tooltip=f"Pixels over which the mask fades towards its {side} side; 50 to 200 hides a "
-        "seam. 0 leaves this side hard; more than the mask has counts as all of it.",
+        "seam. 0 leaves this side hard; the mask's size is the most.",
     )
 
 

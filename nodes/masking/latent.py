@@ -36,17 +36,17 @@ class MaskToLatentSpace(Node):
             node_id="IPAdapterMaskToLatentSpace",
             display_name="Mask To Latent Space (IPAdapter)",
             category=ADVANCED,
-            description="Gives a latent the mask of what a sampler repaints, one value per latent "
+            description="Gives a latent a noise mask (what a sampler repaints), one value per latent "
             "cell and latent frame, with the frames of a video grouped as its VAE groups them. "
-            "This is not an attention mask, nor one of a text prompt.",
+            "It is neither an attention mask nor a conditioning mask.",
             search_aliases=["noise mask", "latent noise mask", "video inpaint", "wan mask"],
             inputs=[
                 io.Mask.Input(
                     "mask",
                     tooltip="White: the sampler repaints here. Black: the latent stays. Gray: mixed, "
                     "or repainted in fewer steps with Differential Diffusion. In pixels, one mask "
-                    "for all or one per frame of the video (per picture of a batch). Not for "
-                    "attn_mask, which wants the mask itself.",
+                    "for all or one per frame of the video (per picture of a batch). attn_mask needs "
+                    "this mask, not the result.",
                 ),
                 io.Latent.Input(
                     "latent",

@@ -29,8 +29,8 @@ class PreviewMask(Node):
             node_id="IPAdapterPreviewMask",
             display_name="Preview Mask (IPAdapter)",
             category=CATEGORY,
-            description="Shows a mask on the node, alone, over a picture, or as the layers of the "
-            "model see it, says how much it covers, and hands it on as it is. Nothing is saved.",
+            description="Shows a mask on the node: alone, over a picture, or as the model's layers "
+            "see it. Says how much it covers, and hands it on unchanged. Nothing is saved.",
             search_aliases=[
                 "show mask",
                 "view mask",
@@ -55,8 +55,8 @@ class PreviewMask(Node):
                 io.Latent.Input(
                     "latent",
                     optional=True,
-                    tooltip="For the view attention: the latent that will be sampled, whose size "
-                    "decides the layers' grids. Open: the picture's size, else the mask's own.",
+                    tooltip="For the view attention: the latent that will be sampled. Its size "
+                    "decides the layers' grids; without it, the picture's size, else the mask's.",
                 ),
                 choice_input(
                     "view", VIEWS, "How the mask is drawn.", default="mask", optional=True
@@ -135,8 +135,8 @@ VIEWS: dict[str, Option[Callable[[Tensor, Tensor | None, Grid], Tensor]]] = {
     "mask": Option(as_mask, "pixel by pixel"),
     "attention": Option(
         as_attention,
-        "reduced to the grid of each level of the model, which is all that a reference gets of it; "
-        "what is thinner than a cell turns gray",
+        "reduced to the grid of each level of the model, as a reference uses it; what is thinner "
+        "than a cell turns gray",
     ),
 }
 

@@ -54,9 +54,9 @@ class EncodeReference(Node):
                 io.String.Input(
                     "weights",
                     default="1.0",
-                    tooltip="How much each picture counts, as numbers separated by commas, such as "
-                    "1.0, 0.5; the last one is for all that follow. 0 makes a picture say nothing. "
-                    "Felt most when pictures are combined; for the strength use Apply's weight.",
+                    tooltip="How much each picture counts: numbers separated by commas, such as "
+                    "1.0, 0.5; the last is for all that follow. 0 leaves a picture without content. "
+                    "Felt most in Combine References; for strength use the weight of Apply IPAdapter.",
                 ),
                 io.Float.Input(
                     "noise",
@@ -78,9 +78,9 @@ class EncodeReference(Node):
                     default=1,
                     min=1,
                     max=16,
-                    tooltip="Also looks at each picture in so many tiles across and down, for detail "
-                    "that the encoder's few pixels do not hold. 2 to 4 is sensible for pictures of "
-                    "1024 pixels; it takes tiles x tiles encodings. 1 is off.",
+                    tooltip="Also encodes each picture in this many tiles across and down, for "
+                    "detail that the encoder's few pixels miss. 2 to 4 is sensible for pictures of "
+                    "1024 pixels; it takes tiles x tiles more encodings. 1 is off.",
                 ),
                 io.Float.Input(
                     "enhance_ratio",
@@ -88,14 +88,14 @@ class EncodeReference(Node):
                     min=0.0,
                     max=1.0,
                     step=0.05,
-                    tooltip="The tiles' part of what is seen: 0 is the whole picture alone, 1 the "
-                    "tiles alone, which lose how things hang together.",
+                    tooltip="The tiles' part of the result: 0 is only the whole picture, 1 only the "
+                    "tiles, which loses how the parts belong together.",
                 ),
                 io.Image.Input(
                     "image_negative",
                     optional=True,
                     tooltip="A picture to steer away from, shown to the negative prompt in place of "
-                    "what noise would make. Several go to the pictures one by one.",
+                    "what noise would make. A batch pairs with the pictures one by one.",
                 ),
             ],
             outputs=[
@@ -167,8 +167,8 @@ class CombineReferences(Node):
             node_id="IPAdapterCombineReferences",
             display_name="Combine References",
             category=ADVANCED,
-            description="Makes one reference of several, by calculating with what the encoder saw "
-            "in their pictures. Their pictures may be of different sizes.",
+            description="Combines several references into one. Their pictures may be of different "
+            "sizes.",
             search_aliases=[
                 *("IPAdapter Combine Embeds", "IPAdapter Batch Embeds", "merge references"),
                 *("average", "mix references"),
@@ -177,7 +177,7 @@ class CombineReferences(Node):
                 IPAdapterSocket.Input(
                     "ipadapter", tooltip="The adapter that all of them were encoded with."
                 ),
-                choice_input("method", COMBINATIONS, "How they become one.", default=CONCAT),
+                choice_input("method", COMBINATIONS, "How they are combined.", default=CONCAT),
                 io.Autogrow.Input(
                     "references",
                     template=io.Autogrow.TemplateNames(

@@ -22,23 +22,23 @@ NOISE = (
 def face_sources() -> list[Any]:
     """ipadapter, clip_vision, insightface, image."""
     return [
-        IPAdapterSocket.Input("ipadapter", tooltip="A FaceID adapter, from Load IPAdapter Model."),
+        IPAdapterSocket.Input("ipadapter", tooltip="A FaceID adapter, from a loader."),
         io.ClipVision.Input(
             "clip_vision",
             optional=True,
             tooltip="Only for FaceID Plus (ViT-H) and Kolors FaceID Plus (ViT-L at 336 pixels): the "
-            "image encoder. The others do not look at it.",
+            "image encoder. The others do not use it.",
         ),
         InsightFaceSocket.Input(
             "insightface",
             optional=True,
-            tooltip="From Load InsightFace: buffalo_l, or antelopev2 for Kolors. May be left open "
-            "when the loader brought one.",
+            tooltip="From Load InsightFace: buffalo_l, or antelopev2 for Kolors. Not needed when "
+            "the loader brings one.",
         ),
         io.Image.Input(
             "image",
-            tooltip="Photos of a person, face well visible. Several act together, which Portrait "
-            "adapters are made for (about five). What is transparent is not seen.",
+            tooltip="Photos of a person, face well visible. Several act together; Portrait "
+            "adapters are made for about five. Transparent parts are ignored.",
         ),
     ]
 
@@ -59,8 +59,8 @@ def face_choice() -> list[Any]:
             min=0,
             max=99,
             optional=True,
-            tooltip="Counts on in the order that face_select gives: 0 is the first, as for the "
-            "largest face; 1 is the next. Not used for all.",
+            tooltip="Which face in the order of face_select: 0 is the first (the largest, say), 1 "
+            "the next. Not used for all.",
         ),
     ]
 
@@ -71,8 +71,8 @@ def version() -> list[Any]:
         io.Boolean.Input(
             "faceid_v2",
             default=False,
-            tooltip="Only for FaceID Plus: takes the adapter as Plus V2 whatever its name. Off, its "
-            "name decides, and the node says how.",
+            tooltip="Only for FaceID Plus. On: it is treated as Plus V2, whatever its name. Off: "
+            "its name decides, and the node says how.",
         ),
         io.Float.Input(
             "weight_v2",
@@ -81,7 +81,7 @@ def version() -> list[Any]:
             max=3.0,
             step=0.05,
             tooltip="Only for FaceID Plus V2 and Kolors: the weight of the face's structure, which "
-            "CLIP sees. 1 is as trained; 0 leaves the identity alone.",
+            "CLIP sees. 1 is as trained; 0 uses only the identity.",
         ),
     ]
 
@@ -90,8 +90,8 @@ def plus_version() -> Any:
     return choice_input(
         "plus_version",
         VERSIONS,
-        "FaceID Plus V1 and V2 for SD1.5 have the same tensors: if the file has lost its name, "
-        "choose here. faceid_v2 off means by file name.",
+        "FaceID Plus V1 and V2 for SD1.5 have the same tensors: choose here if the file's name does "
+        "not tell which it is. faceid_v2 on overrides by file name.",
         default=next(iter(VERSIONS)),
         optional=True,
     )

@@ -77,7 +77,7 @@ class ApplyIPAdapter(Node):
                     "transparent says nothing. Several pictures act together, unless unfold_batch "
                     "is on.",
                 ),
-                io.Model.Input("model", tooltip="An SD1.5 or SDXL model; others may be chained."),
+                io.Model.Input("model", tooltip="An SD1.5 or SDXL model, or from another Apply."),
                 *strength(NOISE),
                 io.Boolean.Input(
                     "unfold_batch",
@@ -90,9 +90,9 @@ class ApplyIPAdapter(Node):
                 ReferenceSocket.Input(
                     "reference",
                     optional=True,
-                    tooltip="In place of image: what Encode Reference, Combine References or Load "
-                    "Reference give. With one of a FaceID adapter, the adapter's LoRA is applied at "
-                    "the Auto Loader's strength, else at 1, unless the model already carries it.",
+                    tooltip="In place of image: from Encode Reference, Encode FaceID, Combine "
+                    "References or Load Reference. A FaceID reference also applies the adapter's "
+                    "LoRA, at the Auto Loader's strength or at 1, unless the model has it already.",
                 ),
                 *layer_schedule(),
             ],

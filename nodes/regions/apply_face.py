@@ -48,7 +48,7 @@ class ApplyIPAdapterFaceID(Node):
             ],
             inputs=[
                 *face_sources(),
-                io.Model.Input("model", tooltip="An SD1.5 or SDXL model; others may be chained."),
+                io.Model.Input("model", tooltip="An SD1.5 or SDXL model, or from another Apply."),
                 *strength(NOISE),
                 *version(),
                 io.Boolean.Input(

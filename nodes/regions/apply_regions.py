@@ -57,24 +57,24 @@ class ApplyIPAdapterRegions(Node):
                     "background",
                     optional=True,
                     tooltip="A region for the rest of the picture: its mask becomes 1 minus the sum "
-                    "of all others, not below 0, within its own attn_mask if it has one.",
+                    "of all others, at least 0, within its own attn_mask if it has one.",
                 ),
                 choice_input(
                     "overlap",
                     RULES,
-                    "What becomes of masks where they overlap. Regions whose step ranges share no "
-                    "more than an end do not overlap.",
+                    "What happens where masks overlap. Regions that act at different steps (start_at "
+                    "to end_at) do not overlap.",
                     default="add",
                 ),
                 io.Conditioning.Input(
                     "positive",
                     optional=True,
-                    tooltip="The base text, which counts everywhere, beside the regions' own.",
+                    tooltip="The base text. It counts everywhere, beside the regions' own.",
                 ),
                 io.Conditioning.Input(
                     "negative",
                     optional=True,
-                    tooltip="The base negative, which counts everywhere, beside the regions' own.",
+                    tooltip="The base negative. It counts everywhere, beside the regions' own.",
                 ),
             ],
             outputs=[
@@ -147,9 +147,7 @@ def resolve_overlaps(
     if rest is not None:
         mask = background(masks, ranges, rest.settings.mask, step_range(rest))
         if mask is not None and not mask.any():
-            warn(
-                "background: the other regions leave it nothing of the picture, so it does nothing"
-            )
+            warn("background: the other regions cover the whole picture, so it does nothing")
         resolved[BACKGROUND] = rest.with_mask(mask)
     return resolved
 

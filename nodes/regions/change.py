@@ -25,7 +25,7 @@ class CropRegions(Node):
             node_id="IPAdapterCropRegions",
             display_name="Crop Regions",
             category=ADVANCED,
-            description="Cuts every region of a model to a rectangle of the picture, for a second "
+            description="Crops every region of a model to a rectangle of the picture, for a second "
             "pass over that part alone: a detailer, a tile, a cropped inpaint.",
             search_aliases=["detailer", "tile", "crop mask", "inpaint crop", "upscale"],
             inputs=[
@@ -70,7 +70,7 @@ class CropRegions(Node):
             warn(f"the masks are of several sizes ({found}): set picture_width and picture_height")
         area = Area(y, x, height, width)
         if sizes and all(outside(area, picture or size) for size in sizes):
-            warn(f"the rectangle at {x}, {y} lies outside of every mask, so no region is in it")
+            warn(f"the rectangle at {x}, {y} lies outside of every mask, so it has no region")
         return io.NodeOutput(
             change_regions(
                 model, lambda region: with_masks(region, lambda mask: crop(mask, picture, area))
@@ -90,8 +90,8 @@ def outside(area: Area, size: tuple[int, ...]) -> bool:
 
 NO_REFERENCES = "this model has no references of IPAdapter Regions: it stays as it is"
 PICTURE = (
-    "The whole picture's {} in pixels, where the masks are of another size than the picture. 0: "
-    "the masks' own size is the picture's."
+    "The whole picture's {} in pixels, if the masks have another size. 0: the masks have the "
+    "picture's size."
 )
 
 
@@ -112,8 +112,8 @@ class RemoveReferences(Node):
             node_id="IPAdapterRemove",
             display_name="Remove IPAdapter",
             category=ADVANCED,
-            description="Takes all references out of a model again, with the LoRA inside a "
-            "FaceID adapter. For a pass that must not see them.",
+            description="Removes all references from a model, with the LoRA inside a FaceID "
+            "adapter, for a pass that must not see them.",
             search_aliases=["reset", "clear ipadapter", "bypass", "without references"],
             inputs=[io.Model.Input("model", tooltip="A model with references in it.")],
             outputs=[

@@ -33,15 +33,15 @@ def joined_text(
     joined = [*(base or []), *(pair for text, mask in masked for pair in in_mask(text, mask))]
     if not joined:
         return ExecutionBlocker(
-            f"Apply IPAdapter Regions: its {which} is empty; connect a {which} text to it, or to "
-            "one of its regions, or take the sampler's from elsewhere"
+            f"Apply IPAdapter Regions: its {which} is empty; connect a {which} text to it or to "
+            "one of its regions, or give the sampler a text from elsewhere"
         )
     if base is None:
         bare = share_without([mask for _, mask in masked])
         if bare > 0:
             warn(
-                f"connect a base {which}, or give the background one: {bare:.1%} of the picture "
-                f"has no {which} text at all"
+                f"{bare:.1%} of the picture has no {which} text at all: connect a base {which}, or "
+                "give the background a text"
             )
     return joined
 

@@ -48,7 +48,7 @@ class IPAdapterRegion(Node):
             display_name="IPAdapter Region",
             category=CATEGORY,
             description="One region for Apply IPAdapter Regions: a picture, where and how strongly it "
-            "acts, and, if wanted, a text of its own for the same place.",
+            "acts, and, if wanted, its own text for the same place.",
             search_aliases=[
                 *("regional ipadapter", "regional prompt", "regional conditioning"),
                 *("masked reference", "attention couple", "IPAdapter Regional Conditioning"),
@@ -64,8 +64,8 @@ class IPAdapterRegion(Node):
                 ReferenceSocket.Input(
                     "reference",
                     optional=True,
-                    tooltip="In place of image: what Encode Reference, Encode FaceID, Combine "
-                    "References or Load Reference give.",
+                    tooltip="In place of image: from Encode Reference, Encode FaceID, Combine "
+                    "References or Load Reference.",
                 ),
                 io.Mask.Input("attn_mask", optional=True, tooltip=PLACE),
                 weight(
@@ -113,8 +113,8 @@ class IPAdapterRegion(Node):
             raise IPAdapterError("image and reference: both are connected; connect one of the two")
         if image is None and reference is None and not (positive or negative):
             raise IPAdapterError(
-                "image and reference: neither is connected; connect one of the two, or a positive "
-                "for a region with a text alone"
+                "image and reference: neither is connected; connect one of the two, or only a "
+                "positive for a region without a picture"
             )
         if image is not None:
             check_image(image, "image")
@@ -137,14 +137,14 @@ class IPAdapterRegion(Node):
 
 PLACE = (
     "Where the region is. An attention mask for the reference: white, it acts here; black, it does "
-    "not; gray, partly. The region's own texts get it as their conditioning mask. Of any size, but "
-    "the picture's aspect ratio; open is everywhere. A batch gives each latent its own. It never "
-    "limits where the sampler paints (a latent's noise mask)."
+    "not; gray, partly. The region's own texts get it as their conditioning mask. Any size, with "
+    "the picture's aspect ratio; unconnected: everywhere. A batch gives each latent its own. It "
+    "never limits where the sampler paints (a latent's noise mask)."
 )
 OWN_TEXT = (
     "A text that counts only inside attn_mask, beside the base text of Apply IPAdapter "
-    "Regions, at all steps. Core's conditioning mask does it: each text adds a row to the UNet's "
-    "batch, so a step takes longer."
+    "Regions, at all steps. It uses ComfyUI's conditioning mask: each text adds a row to the "
+    "UNet's batch, so a step takes longer."
 )
 
 

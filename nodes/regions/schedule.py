@@ -32,8 +32,8 @@ class IPAdapterSchedule(Node):
             node_id="IPAdapterSchedule",
             display_name="IPAdapter Schedule",
             category=ADVANCED,
-            description="Lets a reference act with other weights in single layers, frames or steps. "
-            "Apply IPAdapter, Apply IPAdapter FaceID and IPAdapter Region take it.",
+            description="Gives a reference other weights in single layers, frames or steps. For "
+            "Apply IPAdapter, Apply IPAdapter FaceID and IPAdapter Region.",
             search_aliases=[
                 *("layer weights", "weight schedule", "keyframes", "animate weight"),
                 *("IPAdapter Weights", "IPAdapter Mad Scientist"),
@@ -47,7 +47,7 @@ class IPAdapterSchedule(Node):
                     step=0.05,
                     tooltip="Only for layer schedules with two parts. style and composition: the "
                     "weight of the composition. precise: how strongly to steer away from the other "
-                    "part; 0 does not.",
+                    "part; 0 is not at all.",
                 ),
                 io.String.Input(
                     "layer_weights",
@@ -61,17 +61,17 @@ class IPAdapterSchedule(Node):
                     "frame_weights",
                     default="",
                     placeholder="1, 0.5, 0",
-                    tooltip="For a batch or a clip: a factor of weight for each latent, such as "
-                    "1, 0.5, 0; the last is for all that follow; 0.5 is written with a point. "
+                    tooltip="For a batch or a clip: each latent's weight is multiplied by its number, "
+                    "as in 1, 0.5, 0. The last is for all that follow. Write decimals with a point. "
                     "Empty: 1 for all.",
                 ),
                 io.String.Input(
                     "step_weights",
                     default="",
                     placeholder="0: 1, 0.6: 1, 1: 0.2",
-                    tooltip="A factor of weight over the steps, on the scale of start_at and end_at: "
+                    tooltip="Multiplies weight over the steps, on the scale of start_at and end_at: "
                     "'0: 1, 0.6: 1, 1: 0.2' with straight lines between, or '1, 0.5, 0' evenly "
-                    "spread; 0.5 is written with a point. Empty: 1 all along.",
+                    "spread. Write decimals with a point. Empty: 1 all along.",
                 ),
                 io.Mask.Input(
                     "step_masks",

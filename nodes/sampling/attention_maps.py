@@ -28,7 +28,7 @@ class RecordAttention(Node):
             node_id="IPAdapterRecordAttention",
             display_name="Record Attention",
             category=ADVANCED,
-            description="Notes while sampling how strongly each reference acts at each place, for "
+            description="Records during sampling how strongly each reference acts at each place, for "
             "Attention Maps. The picture stays the same to the bit.",
             search_aliases=["attention map", "heatmap", "debug", "visualize reference"],
             inputs=[
@@ -75,10 +75,12 @@ class AttentionMaps(Node):
                 RecordSocket.Input("record", tooltip="From Record Attention."),
                 io.Latent.Input(
                     "latent",
-                    tooltip="What the sampler gave: it says which run to draw, and makes this node "
-                    "wait for it.",
+                    tooltip="The sampler's output: it says which run to draw, and makes this node "
+                    "wait for the sampler.",
                 ),
-                choice_input("scale", SCALES, "What white is.", default="together", optional=True),
+                choice_input(
+                    "scale", SCALES, "What white means.", default="together", optional=True
+                ),
                 choice_input(
                     "frames", FRAMES, "Which maps are drawn.", default="average", optional=True
                 ),

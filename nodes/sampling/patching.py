@@ -225,14 +225,13 @@ def image_tokens(
     if reference.positive.shape[-1] == loaded.adapter.context:
         if project is None:
             warn(
-                f"{loaded.file} is made for Kolors; this model does not look like it: expect noise"
+                f"{loaded.file} is made for Kolors, which this model does not seem to be: expect noise"
             )
         return tokens
     if project is None:
         raise IPAdapterError(
             f"{loaded.file} is a {loaded.projection.name} adapter, and the model has no "
-            "encoder_hid_proj, through which its tokens have to go; load Kolors with a Kolors "
-            "loader that sets it"
+            "encoder_hid_proj, which its tokens need; load Kolors with a loader that sets it"
         )
     weights = {name: weight.to(device).float() for name, weight in project.state_dict().items()}
     both = torch.cat([*tokens])

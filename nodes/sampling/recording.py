@@ -80,8 +80,8 @@ class Record:
 
 
 NO_RUN = (
-    "record: nothing is recorded yet: sample with the model that came out of Record Attention, and "
-    "if the sampler has kept its result from before, change its seed"
+    "record: nothing is recorded yet: sample with the model from Record Attention; if the sampler "
+    "reused its cached result, change its seed"
 )
 OTHER_LATENT = (
     "no recorded run gave exactly this latent (a node changed it, or there were too many runs since):"

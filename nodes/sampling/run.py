@@ -132,19 +132,19 @@ class LayerInputs:
 
 
 OTHER_PIECES = (
-    "another node gives the model parts of the picture that cannot be found in it: references are "
-    "left out where it does"
+    "another node gives the model tiles whose place in the picture is unknown: references are left "
+    "out of them"
 )
 OTHER_BATCH = (
-    "another node changes the batch inside the model in a way that cannot be followed: references "
-    "are left out where it does"
+    "another node changes the batch inside the model in an unknown way: references are left out "
+    "there"
 )
 NO_SIZE = (
-    "another node calls layers without ComfyUI's activations_shape, by which masks are fitted: "
-    "references are left out there"
+    "another node calls layers without ComfyUI's activations_shape, which masks need: references "
+    "are left out there"
 )
 LOST_LAYERS = (
-    "in {} of the {} layers with references another node replaces the attention and does not call "
+    "in {} of the {} layers with references, another node replaces the attention and does not call "
     "ours: references are left out there; put that node before Apply IPAdapter"
 )
 

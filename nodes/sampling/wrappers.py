@@ -97,8 +97,8 @@ def wrappers(acting: Acting) -> dict[str, Callable[..., Any]]:
 
 
 NO_KEYWORDS = (
-    "another node's wrapper takes no further arguments (**kwargs), so a compiled model may show "
-    "references as they were before you changed them: leave that node or the compilation out"
+    "another node's wrapper accepts no extra arguments (**kwargs), so a compiled model may keep "
+    "using old references after you change them: remove that node or the compilation"
 )
 
 

@@ -98,7 +98,7 @@ def clip_vision() -> Any:
         "clip_vision",
         optional=True,
         tooltip="The image encoder that the adapter was trained with (ViT-H for most). "
-        "May be left open when the loader brought one.",
+        "Not needed when the loader brings one.",
     )
 
 
@@ -107,8 +107,8 @@ def attn_mask() -> Any:
         "attn_mask",
         optional=True,
         tooltip="An attention mask. White: the reference acts here. Black: it does not. Gray: "
-        "partly. Of any size, but the picture's aspect ratio; open acts everywhere. A batch gives "
-        "each latent its own. It neither limits where the sampler paints (a latent's noise mask) "
+        "partly. Any size, with the picture's aspect ratio; unconnected: everywhere. A batch gives "
+        "each latent its own. It limits neither where the sampler paints (a latent's noise mask) "
         "nor where a text counts (Conditioning Set Mask).",
     )
 

@@ -16,7 +16,7 @@ from ipadapter_pack.tests.headless.support import adapter, apply, left_half
 from ipadapter_pack.tests.near import assert_near
 
 SIZE = (8, 12)  # of the latent
-TOLD = "another node gives the model parts of the picture that cannot be found in it"
+TOLD = "another node gives the model tiles whose place in the picture is unknown"
 
 
 @pytest.fixture(scope="module")

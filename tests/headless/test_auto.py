@@ -285,7 +285,7 @@ def test_a_damaged_encoder_is_passed_over(models, encoder_file, damage):
     if damage == "missing":
         del tensors[key]
     save_file(tensors, models / "clip_vision" / "bad.safetensors")
-    assert "bad.safetensors (is damaged: its layers are not all there" in message_of()
+    assert "bad.safetensors (is damaged: some of its layers are missing" in message_of()
     (models / "clip_vision" / "good.safetensors").symlink_to(encoder_file)
     assert run().args[1].clip_vision is not None
 

@@ -468,7 +468,7 @@ def test_what_is_missing_is_named(recognizer):
         "tiny.bin (IP-Adapter) reads whole pictures, no faces: use Apply IPAdapter"
     )
     wrong = SimpleNamespace()
-    assert "insightface: a SimpleNamespace finds no faces" in message_of(
+    assert "insightface: a SimpleNamespace is no face model" in message_of(
         lambda: apply_face(recognizer, loaded, insightface=wrong)
     )
 

@@ -208,7 +208,7 @@ def test_a_bomb(tmp_path, good, refused):
     with zipfile.ZipFile(plain) as old, zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as new:
         for entry in old.infolist():
             new.writestr(entry.filename, old.read(entry))
-    assert "packed or larger inside than out" in refused(bomb)
+    assert "packed or larger when unpacked" in refused(bomb)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -218,7 +218,7 @@ def test_a_few_bytes_that_ask_for_a_gibibyte(tmp_path, good, refused, form):
     FORMS[form]({**good, "extra": Call(bytearray, 2**30)}, path)
     tracemalloc.start()
     try:
-        assert "asks for memory for what it does not hold" in refused(path)
+        assert "asks for memory beyond its contents" in refused(path)
         assert tracemalloc.get_traced_memory()[1] < 64 * MEBIBYTE
     finally:
         tracemalloc.stop()

@@ -206,7 +206,7 @@ def test_wrong_content_under_an_encoders_name(one_encoder, caplog):
 def test_several_of_unknown_names_are_not_guessed_among(one_encoder):
     for name in ("one.bin", "two.bin"):
         add_adapter(one_encoder, name, "plus")
-    assert "several files may be meant" in message_of("PLUS (high strength)")
+    assert "several files fit, none with a published name" in message_of("PLUS (high strength)")
 
 
 def test_what_is_missing_is_named(models):  # noqa: F811

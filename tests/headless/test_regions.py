@@ -297,8 +297,8 @@ def test_texts_that_leave_a_part_without_any_are_told(loaded, caplog):
     regions = [region(0, positive=tiny.conditioning(3), attn_mask=box(0, 16))]
     apply_regions(tiny.shared_model(), loaded, regions)
     assert (
-        "connect a base positive, or give the background one: 75.0% of the picture has no positive"
-        in caplog.text
+        "75.0% of the picture has no positive text at all: connect a base positive, or give the "
+        "background a text" in caplog.text
     )
 
 

@@ -126,5 +126,5 @@ def test_versions_of_faceid_plus_are_not_mixed():
 
 def test_a_reference_without_features():
     tokens = torch.zeros(1, 4, 64)
-    with pytest.raises(IPAdapterError, match="reference_1 has lost what its encoder saw"):
+    with pytest.raises(IPAdapterError, match="reference_1 has lost its encoder's features"):
         alike({"reference_1": EncodedReference(tokens, tokens)})

@@ -34,10 +34,10 @@ def test_curves_are_read(text, curve):
     [
         ("1, x", "'x' is not a number"),
         ("nan", "'nan' is not a number"),
-        ("0: 1, 0.5", "write either numbers alone or a place before each"),
-        ("0.5: 1, 0.5: 2", "the places 0.5, 0.5 have to rise"),
-        ("0.5: 1, 0.2: 2", "have to rise"),
-        ("0: 1, 1.5: 2", "have to rise, from 0 (the first step) to 1 (the last)"),
+        ("0: 1, 0.5", "write only numbers, or a place before each number"),
+        ("0.5: 1, 0.5: 2", "the places 0.5, 0.5 must increase"),
+        ("0.5: 1, 0.2: 2", "must increase"),
+        ("0: 1, 1.5: 2", "must increase, from 0 (the first step) to 1 (the last)"),
         ("0: 1: 2", "'0: 1: 2' is not a number"),
     ],
 )
