@@ -91,8 +91,8 @@ class Settings:
 def refuse_lists(*values: object) -> None:
     if any(isinstance(value, Iterable) for value in values):
         raise IPAdapterError(
-            "a list of weights is connected to an input that takes a single number: only weight "
-            "(or weight_style) takes one for each latent"
+            "a list of weights goes only to weight (or weight_style), one for each latent; give the "
+            "other inputs a single number"
         )
 
 
