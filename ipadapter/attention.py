@@ -19,8 +19,8 @@ MAX_FUSED_TOKENS = 128  # beyond, the scores of [queries, tokens] cost more than
 class PackedKV(NamedTuple):
     """Keys and values of references of one token count, one row per share of the batch.
 
-    Fused: k [rows, heads, dim, references * tokens], float32, with the scale 1 / sqrt(dim) folded
-    in, and v [rows, heads, references * tokens, dim].
+    Fused: k [rows, heads, dim, references * tokens], with the scale 1 / sqrt(dim) folded in, and
+    v [rows, heads, references * tokens, dim].
     Long (one reference of many tokens): k and v [rows, tokens, heads * dim].
     """
 
@@ -97,7 +97,7 @@ def _add_fused(
     count, heads = len(kv.k), kv.heads
     q = q.view(count, -1, heads, q.shape[-1] // heads).transpose(1, 2)
     q = q.to(torch.float32, memory_format=torch.contiguous_format)
-    scores = torch.matmul(q, kv.k)  # [rows, heads, latents * queries, references * tokens]
+    scores = torch.matmul(q, kv.k.float())  # [rows, heads, latents * queries, references * tokens]
     each = scores.view(*scores.shape[:-1], kv.references, -1).softmax(-1)
     if mask is not None:
         each = each.mul_(mask)

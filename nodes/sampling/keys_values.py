@@ -40,9 +40,8 @@ def pack_kv(group: Sequence[RegionKV], call: UNetCall) -> PackedKV:
     tokens = -1 if first.fused else -2  # the dimension of k that counts them
     k = torch.cat([torch.cat([share(each.k) for each in row], tokens) for row in by_chunk])
     v = torch.cat([torch.cat([share(each.v) for each in row], -2) for row in by_chunk])
-    k_dtype = torch.float32 if first.fused else call.dtype
-    k, v = k.to(call.device, k_dtype), v.to(call.device, call.dtype)
-    return PackedKV(k, v, len(group), first.heads)
+    where = (call.device, call.dtype)
+    return PackedKV(k.to(*where), v.to(*where), len(group), first.heads)
 
 
 def frames(options: Mapping[str, Any], latents: int) -> tuple[int, ...] | None:

@@ -291,8 +291,10 @@ def test_a_wrong_architecture_is_named_with_both_shapes(files):
     text = refused("tiny-gelu.safetensors", "tiny-deep")
     assert "the file has no transformer.resblocks.3.ln_1.weight, which should be [64]" in text
     assert "no trunk" in refused("tiny-gelu.safetensors", TRUNKS[0])
-    assert "convnext_base is none" in refused("tiny-gelu.safetensors", "convnext_base")
-    assert "nothing-9 is none" in refused("tiny-gelu.safetensors", "nothing-9")
+    assert "convnext_base is unknown to open_clip" in refused(
+        "tiny-gelu.safetensors", "convnext_base"
+    )
+    assert "nothing-9 is unknown to open_clip" in refused("tiny-gelu.safetensors", "nothing-9")
 
 
 @pytest.mark.parametrize(

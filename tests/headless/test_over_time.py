@@ -5,7 +5,7 @@ import pytest
 import torch
 from ipadapter_pack.ipadapter.errors import IPAdapterError
 from ipadapter_pack.nodes.sampling import group_masks as group_masks
-from ipadapter_pack.nodes.sampling import run
+from ipadapter_pack.nodes.sampling import run, wrappers
 from ipadapter_pack.tests import tiny
 from ipadapter_pack.tests.headless.support import Layers, adapter, apply, in_windows, left_half
 from ipadapter_pack.tests.kernels import per_step
@@ -180,7 +180,7 @@ def test_windows_of_animatediff_take_their_frames(loaded):
 def test_long_clips_keep_few_layouts(loaded, monkeypatch):
     """Each window has keys and values of its own; those of the last windows stay, not of all."""
     runs = []
-    monkeypatch.setattr(run, "Run", lambda *a, run=run.Run: runs.append(run(*a)) or runs[-1])
+    monkeypatch.setattr(wrappers, "Run", lambda *a, run=run.Run: runs.append(run(*a)) or runs[-1])
     pictures = torch.cat([tiny.picture(i) for i in range(24)])
     model = apply(tiny.shared_model(), loaded, pictures, unfold_batch=True)
     monkeypatch.setattr(group_masks, "KEPT", 3)

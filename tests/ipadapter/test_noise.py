@@ -3,8 +3,9 @@
 import pytest
 import torch
 import torchvision.transforms as T
+from einops import rearrange
 from ipadapter_pack.ipadapter.noise import NOISES, distorted
-from ipadapter_pack.ipadapter.preprocess import fit_to_encoder
+from ipadapter_pack.ipadapter.preprocess import fit_to_encoder, rgb
 from ipadapter_pack.tests.ipadapter.test_preprocess import photo
 
 
@@ -96,7 +97,8 @@ def test_gray_and_alpha_pictures(name, channels):
     picture = torch.rand(2, 30, 40, channels)
     noisy = NOISES[name].value(picture, 0.4)
     assert noisy.shape == (2, 224, 224, 3)
-    assert torch.equal(noisy, NOISES[name].value(picture[..., :3].expand(-1, -1, -1, 3), 0.4))
+    seen = rearrange(rgb(picture), "images c h w -> images h w c")
+    assert torch.equal(noisy, NOISES[name].value(seen, 0.4))
 
 
 def test_every_picture_gets_the_same_noise(kind):
