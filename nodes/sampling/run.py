@@ -178,7 +178,7 @@ class Run:
         self._latent_size = latent_size
         self._pieces = Pieces()
         self._canvas: Tensor | None = None
-        self._layers_checked = False
+        self.layers_unchecked = True
         self._regions = list(dict.fromkeys(region for group in groups for region in group))
         self._per_frame = any(region.per_frame for region in self._regions)
         timed = [region for region in self._regions if region.settings.timed]
@@ -217,13 +217,11 @@ class Run:
                     )
 
     def warn_about_layers(self, asked: set[PatchKey]) -> None:
-        """Say, after the run's first UNet call, of which layers another node has taken ours away."""
-        if not self._layers_checked:
-            self._layers_checked = True
-            layers = {patch_key.layer for patch_key in self._entries}
-            lost = {patch_key.layer for patch_key in self._entries.keys() - asked}
-            if lost:
-                self.warn_once(LOST_LAYERS.format(len(lost), len(layers)))
+        """Say in how many layers another node has taken our patches' place: those it did not ask."""
+        layers = {patch_key.layer for patch_key in self._entries}
+        lost = {patch_key.layer for patch_key in self._entries.keys() - asked}
+        if lost:
+            self.warn_once(LOST_LAYERS.format(len(lost), len(layers)))
 
     def cond_batch(self, conds: Sequence[Conds | None], x: Tensor) -> CondBatch | None:
         """The conditionings that are evaluated on x [latents, channels, H, W].

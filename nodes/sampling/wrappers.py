@@ -85,8 +85,10 @@ def wrappers(acting: Acting) -> dict[str, Callable[..., Any]]:
             elif is_compiled(executor.class_obj.diffusion_model, options):
                 run.warn_once(NO_KEYWORDS)
         out = executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
-        if run and inputs and not is_compiled(executor.class_obj.diffusion_model, options):
-            run.warn_about_layers(inputs.asked)
+        if run and inputs and run.layers_unchecked:  # the first call says enough
+            run.layers_unchecked = False
+            if not is_compiled(executor.class_obj.diffusion_model, options):
+                run.warn_about_layers(inputs.asked)
         return out
 
     return {
