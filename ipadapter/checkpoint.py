@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .errors import IPAdapterError
-from .tensors import check_stored, damaged
+from .tensors import check_stored, damaged, not_finite
 
 MAX_ELEMENTS = 2**28  # of one tensor: four times the largest published (a portrait projection)
 
@@ -128,18 +128,10 @@ def _check_tensor(key: str, tensor: object, file: str) -> Tensor:
     stored = check_stored(key, tensor, file)
     if stored.dtype not in (torch.float16, torch.bfloat16, torch.float32):
         raise damaged(key, f"holds {str(stored.dtype).removeprefix('torch.')} numbers", file)
-    _check_finite(key, stored, file)
-    return stored
-
-
-def _check_finite(key: str, tensor: Tensor, file: str) -> None:
-    """In one pass, without a copy: NaN spreads to both ends, infinity is one of them."""
-    if tensor.is_meta or not tensor.numel():
-        return
-    ends = torch.stack(torch.aminmax(tensor))
-    if not ends.isfinite().all():
-        found = "NaN (not a number)" if ends.isnan().any() else "infinity"
+    found = None if stored.is_meta or not stored.numel() else not_finite(stored)
+    if found:
         raise damaged(key, f"contains {found}", file)
+    return stored
 
 
 def _is_key(name: str) -> bool:

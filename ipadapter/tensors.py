@@ -21,5 +21,16 @@ def check_stored(key: str, tensor: object, file: str) -> Tensor:
     raise damaged(key, why, file)
 
 
+def not_finite(tensor: Tensor) -> str | None:
+    """What a tensor [...] of some numbers has that is none, in words; None where all are finite.
+
+    In one pass, without a copy: NaN spreads to both ends, infinity is one of them.
+    """
+    ends = torch.stack(torch.aminmax(tensor))
+    if ends.isfinite().all():
+        return None
+    return "NaN (not a number)" if ends.isnan().any() else "infinity"
+
+
 def damaged(key: str, why: str, file: str) -> IPAdapterError:
     return IPAdapterError(f"{file} is damaged: {key[:80]} {why}; download it again")

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...masks.layout import Area
-from .types import CondChunk
+from .types import BATCH_KEY, CondBatch, CondChunk
 
 Conds = Sequence[dict[str, Any]]
 
@@ -72,10 +72,10 @@ def area_of(cond: Mapping[str, Any], latent_size: tuple[int, int]) -> Area | Non
     return Area(y, x, min(height, latent_size[0] - y), min(width, latent_size[1] - x))
 
 
-def chunks_of_call(
-    options: Mapping[str, Any], known: Mapping[tuple[Any, int], CondChunk]
-) -> tuple[CondChunk, ...]:
-    """The chunks of a UNet call, in its order."""
+def chunks_of_call(options: Mapping[str, Any]) -> tuple[CondChunk, ...]:
+    """The chunks of a UNet call, in its order: of the batch that is being evaluated, if it is known."""
+    batch: CondBatch | None = options.get(BATCH_KEY)
+    known = batch.chunks if batch else {}
     indices = options.get("cond_or_uncond") or [0]
     uuids = options.get("uuids") or [None] * len(indices)
     return tuple(

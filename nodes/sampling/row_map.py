@@ -12,9 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-RowMap = tuple[
-    int, ...
-]  # for each block of a layer's rows, one per latent, its conditioning's place
+# For each block of a layer's rows, one row per latent: the place of its conditioning in the call.
+RowMap = tuple[int, ...]
 
 
 def row_maps(blocks: int, before: Sequence[int], now: Sequence[int]) -> list[RowMap]:

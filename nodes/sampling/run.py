@@ -285,7 +285,7 @@ class Run:
         self, x: Tensor, context: Tensor | None, options: Mapping[str, Any], batch: CondBatch
     ) -> Piece | None:
         """What a UNet call on x [rows, channels, H, W] is of what ComfyUI meant to call it on."""
-        chunks = chunks_of_call(options, batch.chunks)
+        chunks = chunks_of_call(options)
         whole: WholeCall | None = options.get(WHOLE_KEY)
         if whole is not None and not whole.is_whole(x, len(chunks)):
             piece = self._pieces.find(whole, x, context, batch.latent_size)

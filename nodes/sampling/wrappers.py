@@ -25,8 +25,6 @@ from .types import (
     RUN_KEY,
     WHOLE_KEY,
     Acting,
-    CondBatch,
-    CondChunk,
     RunRecorder,
 )
 
@@ -128,7 +126,7 @@ def whole_calls(inner: Callable[..., Any] | None) -> Callable[..., Any]:
     def unet_function(apply_model: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
         c = arguments["c"]
         options = c["transformer_options"]
-        chunks = chunks_of_call(options, chunks_in(options))
+        chunks = chunks_of_call(options)
         indices = tuple(arguments["cond_or_uncond"])
         whole = WholeCall(arguments["input"], c.get("c_crossattn"), chunks, indices)
         c = {**c, "transformer_options": {**options, WHOLE_KEY: whole}}
@@ -137,9 +135,3 @@ def whole_calls(inner: Callable[..., Any] | None) -> Callable[..., Any]:
         return inner(apply_model, {**arguments, "c": c})
 
     return unet_function
-
-
-def chunks_in(options: Mapping[str, Any]) -> Mapping[tuple[Any, int], CondChunk]:
-    """Of the batch of conditionings that is being evaluated; none where they cannot be told."""
-    batch: CondBatch | None = options.get(BATCH_KEY)
-    return batch.chunks if batch else {}

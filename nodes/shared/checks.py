@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from ...ipadapter.errors import IPAdapterError
+from ...ipadapter.tensors import not_finite
 
 
 def check_image(image: Tensor, name: str) -> None:
@@ -58,6 +59,6 @@ def _check_pixels(pixels: Tensor, name: str, kind: str) -> None:
             f"{name} has no pixels (width {width}, height {height}): "
             "a crop before it may lie outside the picture"
         )
-    if not torch.isfinite(pixels).all():
-        found = "NaN (not a number)" if torch.isnan(pixels).any() else "infinity"
+    found = not_finite(pixels)
+    if found:
         raise IPAdapterError(f"{name} contains {found}: the node that made this {kind} failed")

@@ -184,8 +184,7 @@ class Rows:
 
     def diffusion_model(self, executor, x, t, context, *args, **kwargs):
         self.context = context
-        scale = (self.latent.square().sum() / self.latent.square().sum()).sqrt()
-        self.places = [self.place(row) for row in x * scale]
+        self.places = [self.place(row) for row in x]
         return executor(x, t, context, *args, **kwargs)
 
     def place(self, row):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -51,21 +52,20 @@ def narrow(graph: Graph) -> Graph:
     def inputs(node: dict[str, Any]) -> dict[str, Any]:
         return {k: f"micro_{v}" if k == "ipadapter_file" else v for k, v in node["inputs"].items()}
 
-    return {
-        key: {
-            **node,
-            "class_type": MICRO.get(kind := node["class_type"], kind),
-            "inputs": inputs(node),
-        }
-        for key, node in graph.items()
-    }
+    return in_micro({key: {**node, "inputs": inputs(node)} for key, node in graph.items()}, MICRO)
 
 
 def narrow_encoder(graph: Graph) -> Graph:
     """The same for the encoder alone, where nothing reads more of a picture than its one vector."""
-    found = "CLIPVisionLoader"
+    return in_micro(graph, ["CLIPVisionLoader"])
+
+
+def in_micro(graph: Graph, kinds: Collection[str]) -> Graph:
+    """With nodes of the pack ``micro`` in the place of these kinds."""
     return {
-        key: {**node, "class_type": MICRO[found]} if node["class_type"] == found else node
+        key: {**node, "class_type": MICRO[node["class_type"]]}
+        if node["class_type"] in kinds
+        else node
         for key, node in graph.items()
     }
 
